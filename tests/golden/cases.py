@@ -1,0 +1,90 @@
+"""Golden cases: numbers that an author's implementation gave for weights and inputs that anyone can make again."""
+
+import json
+import math
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recorded case; `weights` is the published state dict, `recorded` what the author's code made of `inputs`."""
+
+    name: str
+    family: str
+    config: dict[str, Any]
+    settings: dict[str, Any]
+    inputs: dict[str, np.ndarray]
+    weights: dict[str, torch.Tensor]
+    recorded: dict[str, np.ndarray]
+    tolerance: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    def image(self, name: str = "image") -> torch.Tensor:
+        return torch.from_numpy(self.inputs[name])
+
+    def misfit(self, name: str, got: torch.Tensor) -> str | None:
+        """None where `got` meets the recorded array, else a line saying how far off it is."""
+        want, allowed = self.recorded[name], self.tolerance[name]
+        have = got.detach().cpu().numpy()
+        if have.shape != want.shape:
+            return f"{name}: shape {have.shape}, recorded {want.shape}"
+        if allowed == "exact":
+            differ = int((have != want).sum())
+            return f"{name}: {differ} of {want.size} differ" if differ else None
+        bound = allowed.get("atol", 0.0) + allowed.get("rtol", 0.0) * np.abs(want)
+        off = np.where(have == want, 0.0, np.abs(have.astype(np.float64) - want))
+        worst = float(np.max(off / bound)) if want.size else 0.0
+        return None if worst <= 1 else f"{name}: {worst:.3g} times the tolerance {allowed}"
+
+
+def read_case(path: Path) -> Case:
+    """The case of `path` (.json) and the .npz beside it."""
+    about, arrays = json.loads(path.read_text()), np.load(path.with_suffix(".npz"))
+    weights = {}
+    for key, (shape, dtype) in about.get("state_dict", {}).items():
+        if f"kept.{key}" in arrays:
+            weights[key] = torch.from_numpy(arrays[f"kept.{key}"])
+        elif "float" in dtype:
+            factor = np.float32(about.get("scale", {}).get(str(len(shape)), 1))
+            weights[key] = torch.from_numpy(np.asarray(weight_of(key, tuple(shape)) * factor))
+    return Case(
+        name=path.stem,
+        family=about["family"],
+        config=about["config"],
+        settings=about.get("settings", {}),
+        inputs={name: _input(name, entry, arrays) for name, entry in about["inputs"].items()},
+        weights=weights,
+        recorded={name: arrays[name] for name in about["arrays"]},
+        tolerance={name: entry["tolerance"] for name, entry in about["arrays"].items()},
+        notes=about.get("notes", []),
+    )
+
+
+def weight_of(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The float32 weight that a case has under `key`: a function of the key and the shape alone."""
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
+    normal = np.asarray(generator.standard_normal(shape, dtype=np.float32))
+    if len(shape) >= 2:
+        return np.asarray(normal / math.sqrt(math.prod(shape[1:])), dtype=np.float32)
+    if key.endswith("running_var"):
+        return np.asarray(1 + 0.1 * np.abs(normal), dtype=np.float32)
+    around = 1 if key.rsplit(".", 1)[-1] in {"weight", "gamma", "scale"} else 0
+    return np.asarray(around + 0.1 * normal, dtype=np.float32)
+
+
+def _input(name: str, entry: dict[str, Any], arrays: Any) -> np.ndarray:
+    """A stored input, or one made by its recipe: an expression over `u`, uniform in [0, 1), and numpy.
+
+    A case file is trusted as test code is: its recipe is evaluated.
+    """
+    if f"in.{name}" in arrays:
+        return np.asarray(arrays[f"in.{name}"])
+    recipe = entry["recipe"]
+    uniform = np.random.Generator(np.random.PCG64(recipe["seed"])).random(tuple(recipe["shape"]), dtype=np.float32)
+    return np.asarray(eval(recipe["expr"], {"np": np, "u": uniform}))

@@ -1,0 +1,48 @@
+"""tokzoo: visual tokenizers behind one registry and one API. Public names load when first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokzoo.hub import create_model, from_pretrained, load_weights
+    from tokzoo.registry import Architecture, Weights, list_models, register_architecture
+    from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
+    from tokzoo.tokens import Tokens, TokenSpec
+
+_HOMES = {
+    "Architecture": "tokzoo.registry",
+    "TokenSpec": "tokzoo.tokens",
+    "TokenizerOutput": "tokzoo.tokenizers.base",
+    "Tokens": "tokzoo.tokens",
+    "VisualTokenizer": "tokzoo.tokenizers.base",
+    "Weights": "tokzoo.registry",
+    "create_model": "tokzoo.hub",
+    "from_pretrained": "tokzoo.hub",
+    "list_models": "tokzoo.registry",
+    "load_weights": "tokzoo.hub",
+    "register_architecture": "tokzoo.registry",
+}
+
+__all__ = [
+    "Architecture",
+    "TokenSpec",
+    "TokenizerOutput",
+    "Tokens",
+    "VisualTokenizer",
+    "Weights",
+    "create_model",
+    "from_pretrained",
+    "list_models",
+    "load_weights",
+    "register_architecture",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tokzoo' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

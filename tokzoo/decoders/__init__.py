@@ -1,0 +1,1 @@
+"""Codes -> pixels. A decoder reads `Features` whose latents are codes, and knows no quantizer, encoder or tokenizer."""

@@ -1,0 +1,1 @@
+"""Pixels -> features. An encoder returns `Features` and knows no quantizer, decoder or tokenizer."""

@@ -1,0 +1,1 @@
+"""Bricks with no opinion. Each takes numbers, never a config."""

@@ -1,0 +1,21 @@
+"""Between pixels and patches. B batch, C channels, g grid side, p patch side."""
+
+from torch import Tensor
+
+
+def to_tokens(feature_map: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h * w, C), row-major."""
+    return feature_map.flatten(2).transpose(1, 2)
+
+
+def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """(B, h * w, C) -> (B, C, h, w), row-major."""
+    return tokens.transpose(1, 2).unflatten(2, (height, width))
+
+
+def unpatchify(patches: Tensor, patch_size: int) -> Tensor:
+    """(B, p * p * C, h, w) -> (B, C, h * p, w * p); channels vary fastest within a patch, then columns, then rows."""
+    batch, values, height, width = patches.shape
+    channels = values // patch_size**2
+    pixels = patches.view(batch, patch_size, patch_size, channels, height, width)
+    return pixels.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels, height * patch_size, width * patch_size)

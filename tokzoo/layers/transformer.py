@@ -1,0 +1,59 @@
+"""The plain pre-norm transformer block. B batch, L tokens, D width."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with biases. arXiv:1706.03762, section 3.2.2.
+
+    Shapes:
+        hidden (B, L, D) -> (B, L, D); mask broadcastable to (B, heads, L, L), bool, True = may attend.
+
+    The rows of `qkv` are queries, keys, values; inside each, heads are contiguous.
+
+    Raises:
+        ValueError: a width that the heads do not divide.
+    """
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"width {dim} must be a multiple of the {num_heads} heads")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        batch, length, dim = hidden.shape
+        qkv = self.qkv(hidden).view(batch, length, 3, self.num_heads, dim // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, L, D / heads)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+
+
+class Mlp(nn.Module):
+    """Linear, exact (erf) GELU, Linear."""
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(hidden)))
+
+
+class TransformerBlock(nn.Module):
+    """x += Attention(LN x); x += MLP(LN x). The ViT block, arXiv:2010.11929, eqs. 2 and 3."""
+
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4.0, eps: float = 1e-5):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        hidden = hidden + self.attn(self.norm1(hidden), mask)
+        return hidden + self.mlp(self.norm2(hidden))

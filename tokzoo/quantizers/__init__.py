@@ -1,0 +1,1 @@
+"""Features -> codes and indices. One idea a class; float32 inside, whatever autocast says."""

@@ -1,0 +1,213 @@
+"""Names -> models, as data. Listing needs no torch: a family's sizes and weights are read, its model only when it is built."""
+
+import difflib
+import fnmatch
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal
+
+Kind = Literal["tokenizer", "generator"]
+Modality = Literal["image", "video", "3d"]
+TokenType = Literal["discrete", "continuous"]
+
+FAMILIES = ("tokzoo.tokenizers.maskgit_vqgan.weights", "tokzoo.tokenizers.titok.weights")  # each has ARCHITECTURES
+FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A number as its source gives it. `protocol` says against what and how it was measured."""
+
+    metric: str
+    value: float
+    protocol: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A place on the hub: the first of `files` that `repo` holds is the one."""
+
+    repo: str
+    files: tuple[str, ...]
+    revision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """One set of weights of an architecture.
+
+    Args:
+        tag: what follows the dot in the full name: the training data.
+        sources: where the authors publish the file, tried in order; empty if it ships with the package.
+        code_licence, licence: SPDX identifiers of the authors' code and of the weights.
+        scores: as published, or measured by us for shipped weights.
+        checked: `manifest`: names and shapes of the full state dict; `weights`: the real file was loaded and scored.
+        sha256: of the file, where known.
+        note: what a user should know before citing or using it.
+    """
+
+    tag: str
+    sources: tuple[Source, ...] = ()
+    code_licence: str
+    licence: str
+    scores: tuple[Score, ...] = ()
+    checked: Literal["manifest", "weights"]
+    sha256: str | None = None
+    note: str = ""
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the weights travel with the package."""
+        return not self.sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One registered model: its class, its sizes, its weights.
+
+    Args:
+        name: unique; a dot and a tag of `weights` make a full name.
+        model: `module:Class`, built as Class(config).
+        config: frozen dataclass.
+        convert: `module:function` from a published state dict and the config to ours.
+        read_config: `module:function` from the authors' config.json to a config, or None if it is no config of theirs.
+        paper: arXiv id.
+    """
+
+    name: str
+    family: str
+    model: str
+    config: Any
+    token_type: TokenType
+    paper: str
+    kind: Kind = "tokenizer"
+    modality: Modality = "image"
+    convert: str | None = None
+    read_config: str | None = None
+    weights: tuple[Weights, ...] = ()
+
+    def full_name(self, weights: Weights) -> str:
+        """`name.tag`."""
+        return f"{self.name}.{weights.tag}"
+
+
+_registered: dict[str, Architecture] = {}
+_families_read: set[str] = set()
+
+
+def register_architecture(architecture: Architecture) -> None:
+    """Adds a model to the registry.
+
+    Raises:
+        ValueError: the name is taken, or holds a dot.
+    """
+    if "." in architecture.name:
+        raise ValueError(f"an architecture's name holds no dot (it parts the name from the tag); got {architecture.name!r}")
+    if architecture.name in _registered:
+        raise ValueError(f"{architecture.name!r} is registered already; choose another name")
+    _registered[architecture.name] = architecture
+
+
+def architectures() -> dict[str, Architecture]:
+    """Every registered model by name."""
+    for module in FAMILIES:
+        if module not in _families_read:
+            _families_read.add(module)
+            for architecture in importlib.import_module(module).ARCHITECTURES:
+                register_architecture(architecture)
+    return dict(_registered)
+
+
+def find(name: str) -> tuple[Architecture, Weights | None]:
+    """The model of `name`, and the weights of its tag; without a tag the first weights, if there are any.
+
+    Raises:
+        KeyError: no such model or tag; the message names the nearest ones.
+    """
+    known = architectures()
+    stem, _, tag = name.partition(".")
+    if stem not in known:
+        near = difflib.get_close_matches(stem, known, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "tokzoo.list_models() names all."
+        raise KeyError(f"no model is called {stem!r}; {hint}")
+    architecture = known[stem]
+    if not tag:
+        return architecture, next(iter(architecture.weights), None)
+    for weights in architecture.weights:
+        if weights.tag == tag:
+            return architecture, weights
+    tags = ", ".join(architecture.full_name(weights) for weights in architecture.weights) or "none"
+    raise KeyError(f"{stem!r} has no weights {tag!r}; there are: {tags}")
+
+
+def list_models(
+    pattern: str = "*",
+    *,
+    pretrained: bool = False,
+    kind: Kind | None = None,
+    modality: Modality | None = None,
+    token_type: TokenType | None = None,
+    licence: str | None = None,
+) -> list[str]:
+    """Names of registered models in natural order (s, 2, 10).
+
+    Args:
+        pattern: shell wildcard over the name; it may reach into the tag (`*.in1k`).
+        pretrained: full names of weights instead of names of architectures.
+        licence: SPDX identifier that the weights must have.
+    """
+    names = []
+    for architecture, weights in _entries(pretrained or licence is not None):
+        wanted = (
+            kind in (None, architecture.kind)
+            and modality in (None, architecture.modality)
+            and token_type in (None, architecture.token_type)
+            and (licence is None or (weights is not None and weights.licence.lower() == licence.lower()))
+        )
+        name = architecture.name if weights is None else architecture.full_name(weights)
+        if wanted and (fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(architecture.name, pattern)):
+            names.append(name)
+    return sorted(names, key=_natural)
+
+
+def _entries(by_weights: bool) -> Iterator[tuple[Architecture, Weights | None]]:
+    for architecture in architectures().values():
+        yield from ((architecture, weights) for weights in (architecture.weights if by_weights else (None,)))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def load_object(reference: str) -> Callable[..., Any]:
+    """What `module:name` names; imports the module."""
+    module, _, name = reference.partition(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return loaded
+
+
+# --- configs as data ------------------------------------------------------------------------------------------------------
+
+
+def override(config: Any, changes: dict[str, Any]) -> Any:
+    """`config` with some fields changed; nested configs take dicts.
+
+    Raises:
+        TypeError: a field that the config lacks; the message lists those it has.
+    """
+    known = {field.name: getattr(config, field.name) for field in fields(config)}
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise TypeError(f"{type(config).__name__} has no field {', '.join(unknown)}; it has {', '.join(known)}")
+    values = {
+        name: override(known[name], value) if is_dataclass(known[name]) and isinstance(value, dict) else _tuples(value)
+        for name, value in changes.items()
+    }
+    return replace(config, **values)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON and YAML have lists where configs have tuples."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
