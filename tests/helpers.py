@@ -1,0 +1,29 @@
+"""What several tests need: every family's tiny model."""
+
+import importlib
+
+import torch
+
+from tokzoo import VisualTokenizer
+from tokzoo.registry import Architecture, architectures, load_object
+
+
+def families() -> dict[str, Architecture]:
+    """One architecture per family."""
+    return {architecture.family: architecture for architecture in architectures().values()}
+
+
+def tiny(family: str, **changes: object) -> VisualTokenizer:
+    """The family's TINY config, built with a fixed seed."""
+    from tokzoo.registry import override
+
+    architecture = families()[family]
+    package = architecture.model.partition(":")[0].rpartition(".")[0]
+    config = importlib.import_module(f"{package}.config").TINY
+    torch.manual_seed(0)
+    return load_object(architecture.model)(override(config, changes)).eval()
+
+
+def some_images(tok: VisualTokenizer, count: int = 2) -> torch.Tensor:
+    """Uniform noise of the size that `tok` takes."""
+    return torch.rand(count, 3, tok.image_size, tok.image_size, generator=torch.Generator().manual_seed(1))

@@ -1,0 +1,174 @@
+"""The contracts of design.md, over every registered name and every family's tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import tokzoo
+from tests.helpers import families, some_images, tiny
+from tokzoo import _state
+from tokzoo.registry import architectures, load_object
+from tokzoo.tokens import Tokens
+
+NAMES = tokzoo.list_models()
+FAMILIES = sorted(families())
+BOTTLENECKS = [(family, {}) for family in FAMILIES] + [("titok", {"bottleneck": "kl"})]
+MANIFESTS = Path(__file__).parent / "golden" / "manifests"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_builds_on_the_meta_device_and_says_its_tokens(name: str) -> None:
+    architecture = architectures()[name]
+    with torch.device("meta"):
+        tok = load_object(architecture.model)(architecture.config)
+    spec = tok.token_spec
+    assert (spec.levels is None) == (architecture.token_type == "continuous")
+    tokens = tok.encode(torch.rand(1, 3, tok.image_size, tok.image_size, device="meta"))
+    assert tokens.layout == spec.layout
+    assert tok.features(torch.rand(1, 3, tok.image_size, tok.image_size, device="meta")).shape[1] == tokens.num_tokens
+
+
+@pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.json")), ids=lambda path: path.stem)
+def test_every_manifest_maps_whole_and_its_config_is_the_registered_one(path: Path) -> None:
+    about = json.loads(path.read_text())
+    name = path.stem.removesuffix("_256") if path.stem not in NAMES else path.stem
+    architecture = architectures()[name]
+    with torch.device("meta"):
+        tok = load_object(architecture.model)(architecture.config)
+        published = {key: torch.empty(shape) for key, (shape, _) in about["state_dict"].items()}
+    _state.check_fit(tok.state_dict(), load_object(architecture.convert)(published, architecture.config), name)
+    assert sum(value.numel() for value in tok.parameters()) == about["params"]
+    config = about["config"] if architecture.family != "titok" else {"model": {"vq_model": about["config"]}}
+    assert load_object(architecture.read_config)(config) == architecture.config
+
+
+def test_every_published_name_has_a_manifest() -> None:
+    published = {name for name, entry in architectures().items() if any(w.sources for w in entry.weights)}
+    mapped = {path.stem.removesuffix("_256") if path.stem not in NAMES else path.stem for path in MANIFESTS.glob("*.json")}
+    assert published == mapped
+
+
+@pytest.mark.parametrize(("family", "changes"), BOTTLENECKS)
+class TestEveryFamily:
+    @torch.no_grad()
+    def test_tokens_and_images_have_the_shapes_that_were_promised(self, family: str, changes: dict) -> None:
+        tok = tiny(family, **changes)
+        images = some_images(tok)
+        tokens = tok.encode(images)
+        spec = tok.token_spec
+        assert tokens.layout == spec.layout
+        assert tokens.extent == tuple(images.shape[2:])
+        assert tok.codes(tokens).shape == (2, tokens.num_tokens, spec.channels)
+        if spec.levels is not None:
+            assert tokens.indices.dtype == torch.int64
+            assert tokens.bits().tolist() == [tokens.num_tokens * round(spec.bits_per_token)] * 2
+        decoded = tok.decode(tokens)
+        assert decoded.shape == images.shape
+        assert decoded.dtype == torch.float32
+        assert 0 <= decoded.min() and decoded.max() <= 1
+
+    @torch.no_grad()
+    def test_a_batch_of_one_is_a_row_of_the_batch(self, family: str, changes: dict) -> None:
+        tok = tiny(family, **changes)
+        images = some_images(tok, 3)
+        whole, one = tok.encode(images), tok.encode(images[1:2])
+        torch.testing.assert_close(tok.codes(whole)[1:2], tok.codes(one), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tok.decode(whole)[1:2], tok.decode(whole[1]), atol=1e-5, rtol=1e-5)
+
+    def test_gradients_reach_encoder_quantizer_and_decoder(self, family: str, changes: dict) -> None:
+        tok = tiny(family, **changes)
+        output = tok(some_images(tok))
+        (output.reconstruction.square().mean() + sum(output.losses.values())).backward()
+        without = [name for name, value in tok.named_parameters() if value.grad is None]
+        assert not without
+
+    @torch.no_grad()
+    def test_saved_and_loaded_it_gives_the_same_tokens(self, family: str, changes: dict, tmp_path: Path) -> None:
+        tok = tiny(family, **changes)
+        again = tokzoo.from_pretrained(tok.save_pretrained(tmp_path))
+        assert again.config == tok.config
+        assert not again.training
+        images = some_images(tok)
+        assert torch.equal(again.decode(again.encode(images)), tok.decode(tok.encode(images)))
+
+    @torch.no_grad()
+    def test_it_runs_in_bfloat16_and_stays_near(self, family: str, changes: dict) -> None:
+        tok = tiny(family, **changes)
+        images = some_images(tok)
+        tokens = tok.encode(images)
+        full = tok.decode(tokens)
+        tok = tok.to(torch.bfloat16)
+        assert tok.encode(images).num_tokens == tokens.num_tokens
+        assert (tok.decode(tokens) - full).abs().mean() < 0.05
+
+    @torch.no_grad()
+    def test_encode_and_decode_compile_as_one_graph_with_the_same_result(self, family: str, changes: dict) -> None:
+        tok = tiny(family, **changes)
+        images = some_images(tok)
+        tokens = tok.encode(images)
+        compiled = torch.compile(tok.encode, backend="eager", fullgraph=True)(images)
+        torch.testing.assert_close(tok.codes(compiled), tok.codes(tokens))
+        decode = torch.compile(tok.decode, backend="eager", fullgraph=True)
+        torch.testing.assert_close(decode(tokens), tok.decode(tokens))
+
+    @torch.no_grad()
+    @pytest.mark.slow
+    def test_inductor_gives_the_same_indices(self, family: str, changes: dict) -> None:
+        tok = tiny(family, **changes)
+        images = some_images(tok, 4)
+        tokens = tok.encode(images)
+        compiled = torch.compile(tok.encode, fullgraph=True)(images)
+        if tokens.indices is not None:
+            assert torch.equal(compiled.indices, tokens.indices)
+        torch.testing.assert_close(torch.compile(tok.decode, fullgraph=True)(tokens), tok.decode(tokens), atol=1e-4, rtol=1e-4)
+
+    @torch.no_grad()
+    def test_a_half_encodes_or_decodes_alone(self, family: str, changes: dict, tmp_path: Path) -> None:
+        tok = tiny(family, **changes)
+        images = some_images(tok)
+        tok.save_pretrained(tmp_path)
+        encoder = tokzoo.from_pretrained(tmp_path, part="encoder")
+        decoder = tokzoo.from_pretrained(tmp_path, part="decoder")
+        assert torch.equal(decoder.decode(encoder.encode(images)), tok.decode(tok.encode(images)))
+        with pytest.raises(RuntimeError, match="part='encoder'"):
+            encoder.decode(tok.encode(images))
+        assert sum(p.numel() for p in encoder.parameters()) < sum(p.numel() for p in tok.parameters())
+
+    def test_bad_images_are_refused_by_name(self, family: str, changes: dict) -> None:
+        tok = tiny(family, **changes)
+        side = tok.image_size
+        good = some_images(tok)
+        cases = [
+            (good[:, :1], ValueError, r"\(B, 3, H, W\); got"),
+            (good[0], ValueError, "One image needs"),
+            (good[:0], ValueError, "empty"),
+            ((good * 255).byte(), ValueError, "uint8"),
+            (good * 255, ValueError, "divide by 255"),
+            (good * 2 - 1, ValueError, r"in \[-1, 1\]"),
+            (torch.where(good > 0.5, torch.nan, good), ValueError, "NaN"),
+            (good.numpy(), TypeError, "ndarray"),
+            (torch.rand(1, 3, side + 1, side), ValueError, f"got {side + 1}x{side}"),
+        ]
+        for images, error, message in cases:
+            with pytest.raises(error, match=message):
+                tok.encode(images)
+
+    def test_bad_tokens_are_refused_by_name(self, family: str, changes: dict) -> None:
+        tok = tiny(family, **changes)
+        tokens = tok.encode(some_images(tok))
+        with pytest.raises(TypeError, match="from_sequence"):
+            tok.decode(tok.codes(tokens))
+        with pytest.raises(ValueError, match=r"layout|lie on"):
+            tok.decode(Tokens(layout=tokzoo.tokens.Gaussians(tokens.num_tokens), latents=tok.codes(tokens)))
+        if tokens.indices is None:
+            with pytest.raises(ValueError, match="NaN"):
+                tok.decode(Tokens(layout=tokens.layout, latents=tokens.latents * torch.nan))
+            return
+        top = tok.token_spec.levels[0]
+        for wrong in (-1, top):
+            indices = tokens.indices.clone()
+            indices[0, 0] = wrong
+            with pytest.raises(ValueError, match=f"{wrong} among them; allowed are 0 to {top - 1}"):
+                tok.decode(Tokens(layout=tokens.layout, indices=indices))

@@ -1,0 +1,42 @@
+"""Files that are either the old one or the new one, never half written, whatever crash or full disk comes between."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a path to write to; when the block ends, the file there takes the place of `path` in one step.
+
+    The yielded path lies in the same folder and has the same suffix, for writers that choose a format by it. Nothing is
+    there yet. An exception in the block removes what was written and leaves `path` as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())                                     # the content before the name
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Writes a file in one step. Text is written as UTF-8, its line ends as they are."""
+    with replace_atomically(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts the new name on the disk; only POSIX can open a folder."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""`tokzoo`: thin commands over the library."""

@@ -1,0 +1,131 @@
+"""The commands. Each is a function whose signature is the command line; torch is imported only by those that need it."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+from tokzoo import registry
+from tokzoo.registry import Kind, Modality, TokenType
+from tokzoo.training.config import TrainConfig
+
+DEFAULT = "titok_nano.photos64"
+
+
+def list_command(
+    pattern: str = "*",
+    pretrained: bool = False,
+    kind: Kind | None = None,
+    modality: Modality | None = None,
+    token_type: TokenType | None = None,
+    licence: str | None = None,
+) -> None:
+    """List registered models.
+
+    Args:
+        pattern: shell wildcard over names, such as 'titok*'.
+        pretrained: list full names of weights.
+        kind: only tokenizers or generators.
+        modality: only this modality.
+        token_type: only discrete or continuous tokens.
+        licence: only weights under this licence (SPDX identifier).
+    """
+    names = registry.list_models(
+        pattern, pretrained=pretrained, kind=kind, modality=modality, token_type=token_type, licence=licence
+    )
+    print("\n".join(names) if names else f"no model matches {pattern!r}")
+
+
+def info(name: str) -> None:
+    """Show what is known of a model: sizes, weights, licences, published scores.
+
+    Args:
+        name: a registered name.
+    """
+    architecture, chosen = registry.find(name)
+    print(f"{architecture.name}: {architecture.modality} {architecture.kind}, {architecture.token_type} tokens")
+    print(f"  family {architecture.family}, arXiv:{architecture.paper}")
+    for key, value in asdict(architecture.config).items():
+        print(f"  {key}: {value}")
+    for weights in architecture.weights if "." not in name else (chosen,):
+        if weights is None:
+            continue
+        print(f"weights {architecture.full_name(weights)}")
+        if weights.shipped:
+            print("  shipped with tokzoo, works offline")
+        for source in weights.sources:
+            print(f"  hub {source.repo}: {' or '.join(source.files)}")
+        print(f"  licence {weights.licence} (code {weights.code_licence}); checked: {weights.checked}")
+        for score in weights.scores:
+            print(f"  {score.metric} {score.value:g} ({score.protocol})")
+        if weights.note:
+            print(f"  {weights.note}")
+
+
+def reconstruct(
+    photos: list[str], tokenizer: str = DEFAULT, out: str = "reconstructed", device: str = "cpu"
+) -> None:
+    """Encode photos and decode them again; write PNGs and a contact sheet, print PSNR and bits.
+
+    Args:
+        photos: image files or folders.
+        tokenizer: a registered name, hub repository or folder.
+        out: folder to write to.
+        device: torch device.
+    """
+    from tokzoo import demo, hub, images
+
+    result = demo.run_tokenizer(hub.from_pretrained(tokenizer, device=device), images.find_all(photos))
+    folder = demo.write_reconstructions(result, Path(out))
+    for photo in result.photos:
+        print(f"{photo.name:24} {photo.psnr:6.2f} dB")
+    mean = sum(photo.psnr for photo in result.photos) / len(result.photos)
+    bits = "continuous" if result.bits_per_image is None else f"{result.bits_per_image:g} bits"
+    print(f"{'mean':24} {mean:6.2f} dB; {result.num_tokens} tokens, {bits} per image; written to {folder}")
+
+
+def compare(
+    photos: list[str], tokenizers: list[str] | None = None, out: str = "compare.png", device: str = "cpu"
+) -> None:
+    """Draw one contact sheet: originals, and their reconstructions by several tokenizers.
+
+    Args:
+        photos: image files or folders.
+        tokenizers: names, repositories or folders; by default every shipped checkpoint.
+        out: PNG to write.
+        device: torch device.
+    """
+    from tokzoo import demo, hub, images
+
+    names = tokenizers or demo.shipped()
+    paths = images.find_all(photos)
+    results = [demo.run_tokenizer(hub.from_pretrained(name, device=device), paths) for name in names]
+    print(f"written to {demo.write_comparison(results, Path(out))}")
+
+
+def demo(photos: str = "examples/images", out: str = "demo", device: str = "cpu") -> None:
+    """Reconstruct example photos with every shipped checkpoint; write a page with contact sheets.
+
+    Args:
+        photos: folder of photos.
+        out: folder to write to; open its index.html.
+        device: torch device.
+    """
+    from tokzoo import demo as page
+    from tokzoo import hub, images
+
+    paths = images.find_images(photos)
+    results = [page.run_tokenizer(hub.from_pretrained(name, device=device), paths) for name in page.shipped()]
+    for result in results:
+        mean = math.fsum(photo.psnr for photo in result.photos) / len(result.photos)
+        print(f"{result.tokenizer:28} {result.num_tokens:4} tokens {mean:6.2f} dB {result.seconds:6.2f} s")
+    print(f"open {page.write_demo(results, Path(out))}")
+
+
+def train(config: TrainConfig) -> None:
+    """Train a tokenizer, or fine-tune one with --init NAME, on your own images: --data FOLDER --out RUN.
+
+    Started again with the same --out, an unfinished run goes on where it was.
+    """
+    from tokzoo.training.loop import train as run
+
+    print(f"written to {run(config)}")

@@ -1,0 +1,129 @@
+"""What a training run is told. Times are steps, never epochs."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+Precision = Literal["float32", "bf16", "fp16"]
+Perceptual = Literal["effnet_lite0", "lpips_vgg", "lpips_alex"]
+Recipe = Literal["single_stage", "titok_two_stage"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss terms; a term of weight 0 is not computed.
+
+    Args:
+        mse, l1: pixel distances in [0, 1].
+        perceptual: weight of `perceptual_net`: `effnet_lite0` works offline, `lpips_*` need torchvision's backbone.
+        quantizer: weights of the terms that the quantizer returns, by name (commitment_loss, kl_loss, ...).
+        entropy: of the codes, low per token and high over the batch (arXiv:2310.05737, eq. 5); codebooks only.
+        adversarial: of the PatchGAN generator term, from step `adversarial_start` on.
+        lecam: of the LeCam regularisation of the discriminator.
+    """
+
+    mse: float = 1.0
+    l1: float = 0.0
+    perceptual: float = 0.5
+    perceptual_net: Perceptual = "effnet_lite0"
+    quantizer: dict[str, float] = field(
+        default_factory=lambda: {"commitment_loss": 0.25, "codebook_loss": 1.0, "kl_loss": 1e-6}
+    )
+    entropy: float = 0.0
+    adversarial: float = 0.0
+    adversarial_start: int = 0
+    lecam: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up and a cosine to `min_lr`. Norms, biases, embeddings and codebooks are not decayed."""
+
+    lr: float = 4e-4
+    min_lr: float = 1e-5
+    warmup: int = 500
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    discriminator_lr: float = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run.
+
+    Args:
+        data: a folder of images (any depth), or a zip with images.
+        out: folder for checkpoints, logs and the final model; a run that was stopped there goes on where it was.
+        model: a registered name; `overrides` change fields of its config.
+        init: weights to start from, anything that `tokzoo.from_pretrained` takes; it then says the model too.
+        freeze: prefixes of parameter names that stay as they are (`encoder`, `quantizer`, `decoder.head` ...).
+        split, val_split: of a manifest.csv in `data`.
+        val_data: held-out images, if they are elsewhere; without a split or folder the last batch of `data` is held out.
+        recipe: `single_stage`, or TiTok's two stages (`teacher` is then the MaskGIT-VQGAN whose codes it learns first).
+        stage_one_steps: of `steps`, those of the first stage of a two-stage recipe.
+        batch_size: per process.
+        revive_every: steps between moving dead codes of a codebook onto fresh latents; 0 never does.
+        max_seconds: stop after that long, at a checkpoint; start again to go on.
+        compile: run the model through torch.compile.
+        keep: checkpoints kept.
+    """
+
+    data: str
+    out: str
+    model: str = "titok_nano"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    init: str | None = None
+    freeze: tuple[str, ...] = ()
+    split: str | None = None
+    val_data: str | None = None
+    val_split: str | None = None
+    recipe: Recipe = "single_stage"
+    teacher: str | None = None
+    stage_one_steps: int = 0
+    steps: int = 10_000
+    batch_size: int = 64
+    seed: int = 0
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    ema: float = 0.999
+    precision: Precision = "bf16"
+    revive_every: int = 100
+    device: str | None = None
+    compile: bool = False
+    workers: int = 2
+    log_every: int = 20
+    eval_every: int = 500
+    eval_images: int = 256
+    save_every: int = 500
+    keep: int = 2
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1:
+            raise ValueError(f"steps and batch_size must be at least 1; got {self.steps} and {self.batch_size}")
+        if self.recipe == "titok_two_stage" and not 0 < self.stage_one_steps < self.steps:
+            raise ValueError(f"stage_one_steps must lie between 0 and steps={self.steps}; got {self.stage_one_steps}")
+
+
+# may differ between a run and its continuation: they change when and where, not what
+FREE_ON_RESUME = frozenset(
+    {"out", "device", "compile", "workers", "log_every", "eval_every", "save_every", "keep", "max_seconds", "data", "val_data"}
+)
+
+
+def differences(saved: dict[str, Any], config: TrainConfig) -> list[str]:
+    """Fields in which a run that is to be continued differs from `config`, as `name: saved -> asked`."""
+    asked = plain(config)
+    names = [entry.name for entry in fields(config) if entry.name not in FREE_ON_RESUME]
+    return [f"{name}: {saved.get(name)!r} -> {asked[name]!r}" for name in names if saved.get(name) != asked[name]]
+
+
+def plain(config: TrainConfig) -> dict[str, Any]:
+    """As dicts, lists and numbers, for YAML and JSON."""
+    return {name: _plain(value) for name, value in asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

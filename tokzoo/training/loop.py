@@ -1,0 +1,421 @@
+"""The one training loop. B batch, H W pixels."""
+
+import json
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor, nn
+from torch.utils.data import Subset
+from tqdm import tqdm
+
+from tokzoo._files import write_atomically
+from tokzoo.data.batches import ImageSource, Prefetcher, TrainingImages, evaluation_images
+from tokzoo.data.readers import ImageFolder
+from tokzoo.losses.reconstruction import psnr
+from tokzoo.quantizers.vector import VectorQuantizer
+from tokzoo.tokenizers.base import VisualTokenizer
+from tokzoo.training import checkpoints
+from tokzoo.training.config import OptimizerConfig, TrainConfig, differences, plain
+from tokzoo.training.ema import Ema
+from tokzoo.training.objectives import CodeUse, Losses
+from tokzoo.training.recipes import Stage, build_model, build_stages
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+
+REVIVE_UNTIL = 0.8  # share of a stage, after which the codebook is left to settle
+UNDECAYED = ("norm", "bias", "position", "quer", "token", "codebook", "embed")
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss is NaN or infinite; the message says which terms and weights. The last good checkpoint stays."""
+
+
+def train(config: TrainConfig) -> Path:
+    """Trains a tokenizer; returns the folder of the final model (EMA weights), `config.out/final`.
+
+    Started again with the same `out`, an unfinished run goes on from its last checkpoint, step for step as if it had not
+    been broken. `out` holds config.yaml, metrics.jsonl, tensorboard files and checkpoints.
+
+    Raises:
+        ValueError: `out` holds a run of another config; what differs is named.
+        NonFiniteLoss: training diverged.
+        ImportError: the extra `train` is missing.
+    """
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise ImportError("training needs accelerate: pip install 'tokzoo[train]'") from error
+    precision = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}[config.precision]
+    accelerator = Accelerator(mixed_precision=precision, cpu=config.device == "cpu")
+    folder = Path(config.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_or_compare_config(folder, config)
+    torch.manual_seed(config.seed)  # the run is ours: initial weights depend on nothing but its seed
+    run = Run(config, accelerator, folder)
+    return run.go()
+
+
+@dataclass
+class Run:
+    """One process's run: the stages one after another, over one row of steps."""
+
+    config: TrainConfig
+    accelerator: "Accelerator"
+    folder: Path
+    started: float = field(default_factory=time.monotonic)
+    seconds_before: float = 0.0  # of earlier sittings
+
+    def go(self) -> Path:
+        """Trains, or goes on training; returns the folder of the final model, or of the checkpoint at which time ran out."""
+        config = self.config
+        stages = build_stages(config)
+        tok = build_model(config)
+        checkpoint = checkpoints.load_newest(self.folder)
+        if checkpoint is not None:
+            self.seconds_before = checkpoint.seconds
+            logger.info("going on at step %d of %d", checkpoint.step, config.steps)
+        learned, held_out = split_photos(config)
+        photos = TrainingImages(learned, tok.image_size)
+        scored = evaluation_images(held_out, tok.image_size, limit=config.eval_images).to(self.accelerator.device)
+        first_step = 0
+        for number, stage in enumerate(stages):
+            if stage.init is not None:
+                tok = stage.init(tok)
+            last_step = first_step + stage.steps
+            resumed = checkpoint if checkpoint is not None and checkpoint.stage == number else None
+            if checkpoint is None or checkpoint.stage <= number:
+                loop = StageLoop(self, tok, stage, number, first_step, last_step, photos, scored)
+                if not loop.run(resumed):
+                    return self.folder
+                tok = loop.averaged()
+            first_step = last_step
+        final = self.folder / "final"
+        if self.accelerator.is_main_process:
+            tok.save_pretrained(final)
+        return final
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training, earlier sittings included."""
+        return self.seconds_before + time.monotonic() - self.started
+
+
+class StageLoop:
+    """One stage: its optimizers, its averages, its steps [first, last)."""
+
+    def __init__(
+        self,
+        run: Run,
+        tok: VisualTokenizer,
+        stage: Stage,
+        number: int,
+        first: int,
+        last: int,
+        photos: TrainingImages,
+        held_out: Tensor,
+    ):
+        config, accelerator = run.config, run.accelerator
+        self.run_, self.config, self.accelerator = run, config, accelerator
+        self.stage, self.number, self.first, self.last = stage, number, first, last
+        self.photos, self.held_out = photos, held_out
+        self.tok = tok.to(accelerator.device).train()
+        freeze(self.tok, keep=stage.trainable, drop=config.freeze)
+        self.objective = stage.objective.to(accelerator.device)
+        self.ema = Ema(self.tok, config.ema)
+        self.code_use = self._code_use()
+        self.optimizer = build_optimizer(self.tok, config.optimizer)
+        self.adversary = self._adversary()
+        compiled = torch.compile(self.tok) if config.compile else self.tok
+        self.model, self.prepared = accelerator.prepare(compiled, self.optimizer)
+        self.log = Log(run.folder, enabled=accelerator.is_main_process)
+
+    def run(self, checkpoint: checkpoints.Checkpoint | None) -> bool:
+        """Runs to the end of the stage; False if the time ran out before."""
+        start = self.first
+        if checkpoint is not None:
+            self._restore(checkpoint)
+            start = checkpoint.step
+        bar = tqdm(total=self.config.steps, initial=start, disable=not self.accelerator.is_main_process, dynamic_ncols=True)
+        tick = (time.monotonic(), start)
+        with Prefetcher(self._batch, start, workers=self.config.workers) as batches, bar:
+            for step, batch in batches:
+                if step >= self.last:
+                    break
+                losses, norm = self._step(step, batch)
+                done = step + 1
+                bar.update()
+                due = done % self.config.log_every == 0 or done == self.last
+                late = due and done < self.last and self._out_of_time()
+                saves = late or done % self.config.save_every == 0 or done == self.last
+                if due or saves:
+                    self._check_finite(step, losses, norm)
+                if due:
+                    now = time.monotonic()
+                    rate = (done - tick[1]) * self.config.batch_size * self.accelerator.num_processes / (now - tick[0])
+                    tick = (now, done)
+                    self._report(done, losses, norm, rate, bar)
+                if done % self.config.eval_every == 0 or done == self.last:
+                    self._evaluate(done)
+                if saves:
+                    self._save(done)
+                    if late:
+                        logger.info("time is up at step %d of %d; start again to go on", done, self.config.steps)
+                        return False
+        return True
+
+    def averaged(self) -> VisualTokenizer:
+        """The stage's model with its averaged weights."""
+        with torch.no_grad():
+            for name, parameter in self.tok.named_parameters():
+                parameter.copy_(self.ema.averages[name])
+        return self.tok.requires_grad_(True).eval()
+
+    def _batch(self, step: int) -> Tensor:
+        config, accelerator = self.config, self.accelerator
+        which = step * accelerator.num_processes + accelerator.process_index
+        return self.photos.batch(which, seed=config.seed, batch_size=config.batch_size)
+
+    def _step(self, step: int, batch: Tensor) -> tuple[Losses, Tensor]:
+        """One update; what it measured stays on the device."""
+        images = to_images(batch.to(self.accelerator.device, non_blocking=True), self.tok.image_size)
+        generator = torch.Generator(self.accelerator.device)
+        generator.manual_seed(hash_of(self.config.seed, step, self.accelerator.process_index))
+        rate = learning_rate(step - self.first, self.last - self.first, self.config.optimizer)
+        for group in self.prepared.param_groups:
+            group["lr"] = rate
+        with self.accelerator.autocast():
+            losses: Losses = self.objective(self.model, images, step - self.first, generator)
+        self.prepared.zero_grad(set_to_none=True)
+        self.accelerator.backward(losses.total)
+        norm = self.accelerator.clip_grad_norm_(self.tok.parameters(), self.config.optimizer.clip)
+        self.prepared.step()
+        if self.adversary is not None and step - self.first >= self.config.loss.adversarial_start:
+            with self.accelerator.autocast():
+                loss = self.objective.discriminator_loss(images, losses.output)
+            self.adversary.zero_grad(set_to_none=True)
+            self.accelerator.backward(loss)
+            self._average_gradients(self.objective.discriminator)
+            self.adversary.step()
+        if self.code_use is not None:
+            self.code_use.update(self.accelerator.gather(losses.output.tokens.indices))
+            self._revive(step, losses.output.latents)
+        self.ema.update(self.tok, step - self.first)
+        return losses, norm
+
+    def _revive(self, step: int, latents: Tensor) -> None:
+        every, local = self.config.revive_every, step - self.first + 1
+        quantizer = self.tok.quantizer
+        if not every or local % every or local > REVIVE_UNTIL * self.stage.steps:
+            return
+        if isinstance(quantizer, VectorQuantizer) and quantizer.codebook.requires_grad and self.code_use is not None:
+            generator = torch.Generator().manual_seed(hash_of(self.config.seed, step, 1 << 20))
+            self.code_use.revive(quantizer, self.accelerator.gather(latents.detach()), generator)
+
+    def _average_gradients(self, module: nn.Module | None) -> None:
+        """Of a module that is not wrapped for several processes."""
+        if module is not None and self.accelerator.num_processes > 1:
+            for parameter in module.parameters():
+                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+
+    def _code_use(self) -> CodeUse | None:
+        levels = self.tok.token_spec.levels
+        return None if levels is None or len(levels) != 1 else CodeUse(levels[0]).to(self.accelerator.device)
+
+    def _adversary(self) -> torch.optim.Optimizer | None:
+        if self.objective.discriminator is None:
+            return None
+        self.objective.discriminator.to(self.accelerator.device)
+        rate = self.config.optimizer.discriminator_lr
+        return torch.optim.AdamW(self.objective.discriminator.parameters(), lr=rate, betas=self.config.optimizer.betas)
+
+    def _out_of_time(self) -> bool:
+        """Whether any process has run for longer than `max_seconds`."""
+        limit = self.config.max_seconds
+        if limit is None:
+            return False
+        late = torch.tensor(time.monotonic() - self.run_.started > limit, device=self.accelerator.device, dtype=torch.int)
+        return bool(self.accelerator.reduce(late, "sum") > 0)
+
+    def _check_finite(self, step: int, losses: Losses, norm: Tensor) -> None:
+        scaled = self.config.precision == "fp16"  # an infinite norm is then a step that the loss scaler leaves out
+        if bool(losses.total.isfinite()) and (scaled or bool(torch.as_tensor(norm).isfinite())):
+            return
+        terms = {name: float(value) for name, value in losses.terms.items()}
+        bad = [name for name, value in self.tok.named_parameters() if not bool(value.isfinite().all())]
+        raise NonFiniteLoss(
+            f"step {step}: loss {float(losses.total)}, gradient norm {float(norm)}, terms {terms}; "
+            f"{len(bad)} weights are not finite, first {bad[:3]}. The last good checkpoint in {self.run_.folder} stays. "
+            "Try a lower learning rate, a longer warm-up, precision=float32, or fewer loss terms."
+        )
+
+    def _report(self, step: int, losses: Losses, norm: Tensor, rate: float, bar: "tqdm[Any]") -> None:
+        numbers = {name: float(value) for name, value in losses.terms.items()}
+        numbers |= {"loss": float(losses.total), "gradient_norm": float(norm), "images_per_second": rate}
+        numbers["lr"] = self.prepared.param_groups[0]["lr"]
+        if self.code_use is not None:
+            numbers |= {"usage": self.code_use.usage(), "perplexity": self.code_use.perplexity()}
+        self.log.write(step, numbers)
+        bar.set_postfix_str(progress_line({**self.log.last_evaluation, **numbers}))
+
+    @torch.no_grad()
+    def _evaluate(self, step: int) -> None:
+        """PSNR of the averaged weights on the held-out images."""
+        if self.held_out is None or self.config.recipe != "single_stage" and self.number == 0:
+            return
+        self.tok.eval()
+        with self.ema.applied(self.tok):
+            scores = [
+                psnr(self.tok.decode(self.tok.encode(images)), images)
+                for images in (part.float() / 255 for part in self.held_out.split(self.config.batch_size))
+            ]
+        self.tok.train()
+        self.log.evaluated(step, {"val_psnr": float(torch.cat(scores).mean())})
+
+    def _save(self, step: int) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        objective = {f"objective.{key}": value for key, value in self.objective.state_dict().items()}
+        if self.code_use is not None:
+            objective |= {f"code_use.{key}": value for key, value in self.code_use.state_dict().items()}
+        optimizers = [self.optimizer.state_dict()]
+        if self.adversary is not None:
+            optimizers.append(self.adversary.state_dict())
+        checkpoint = checkpoints.Checkpoint(
+            step, self.number, self.run_.seconds, self.tok.state_dict(), self.ema.averages, objective, optimizers
+        )
+        checkpoints.save(self.run_.folder, checkpoint, keep=self.config.keep)
+
+    def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
+        self.tok.load_state_dict(checkpoint.model)
+        self.ema.averages = {name: value.to(self.accelerator.device) for name, value in checkpoint.ema.items()}
+        self.objective.load_state_dict(_under(checkpoint.objective, "objective."))
+        if self.code_use is not None:
+            self.code_use.load_state_dict(_under(checkpoint.objective, "code_use."))
+        self.optimizer.load_state_dict(checkpoint.optimizers[0])
+        if self.adversary is not None:
+            self.adversary.load_state_dict(checkpoint.optimizers[1])
+
+
+def split_photos(config: TrainConfig) -> tuple[ImageSource, ImageSource]:
+    """Photos to learn from and photos to score on: by split or folder, else one in twenty is held out."""
+    learned = ImageFolder(config.data, split=config.split)
+    if config.val_data is not None or config.val_split is not None:
+        return learned, ImageFolder(config.val_data or config.data, split=config.val_split)
+    if len(learned) < 2:
+        raise ValueError(f"{config.data} holds one image: training needs another to hold out; or give val_data=")
+    order = np.random.default_rng(0).permutation(len(learned)).tolist()
+    count = min(config.eval_images, max(1, len(learned) // 20))
+    return Subset(learned, order[count:]), Subset(learned, order[:count])
+
+
+class Log:
+    """metrics.jsonl and tensorboard."""
+
+    def __init__(self, folder: Path, *, enabled: bool):
+        self.last_evaluation: dict[str, float] = {}
+        self.path = folder / "metrics.jsonl"
+        self.board: Any = None
+        self.enabled = enabled
+        if enabled:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.board = SummaryWriter(str(folder / "tensorboard"))
+            except ImportError:
+                logger.info("no tensorboard files: pip install 'tokzoo[train]'")
+
+    def write(self, step: int, numbers: dict[str, float]) -> None:
+        """One line of numbers at `step`."""
+        if not self.enabled:
+            return
+        with self.path.open("a") as opened:
+            opened.write(json.dumps({"step": step, **numbers}) + "\n")
+        if self.board is not None:
+            for name, value in numbers.items():
+                self.board.add_scalar(name, value, step)
+
+    def evaluated(self, step: int, numbers: dict[str, float]) -> None:
+        """The same for held-out scores, which the progress line repeats."""
+        self.last_evaluation = numbers
+        self.write(step, numbers)
+
+
+def freeze(tok: nn.Module, *, keep: tuple[str, ...], drop: tuple[str, ...]) -> None:
+    """Lets only parameters learn whose names begin with one of `keep` and none of `drop`.
+
+    Raises:
+        ValueError: a prefix in `drop` that names no parameter, or nothing left to learn.
+    """
+    names = [name for name, _ in tok.named_parameters()]
+    for prefix in drop:
+        if not any(name.startswith(prefix) for name in names):
+            raise ValueError(f"freeze={prefix!r} names no parameter; names begin with {sorted({n.split('.')[0] for n in names})}")
+    for name, parameter in tok.named_parameters():
+        parameter.requires_grad_(name.startswith(keep) and not (drop and name.startswith(drop)))
+    if not any(parameter.requires_grad for parameter in tok.parameters()):
+        raise ValueError("every parameter is frozen: nothing is left to learn")
+
+
+def build_optimizer(tok: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over what learns, in two groups: matrices decay; vectors, tables and tokens do not."""
+    learning = [(name, value) for name, value in tok.named_parameters() if value.requires_grad]
+    plain_ = [value for name, value in learning if value.ndim < 2 or any(word in name for word in UNDECAYED)]
+    kept = {id(value) for value in plain_}
+    decayed = [value for _, value in learning if id(value) not in kept]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain_, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+
+
+def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
+    """Linear warm-up, then half a cosine down to `min_lr`."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    share = (step - config.warmup) / max(1, steps - config.warmup)
+    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+
+def to_images(batch: Tensor, size: int) -> Tensor:
+    """uint8 (B, 3, s, s) -> float (B, 3, size, size) in [0, 1], shrunk with antialiasing where s > size."""
+    images = batch.float() / 255
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def hash_of(*numbers: int) -> int:
+    """A seed from several numbers, well mixed."""
+    return int(np.random.SeedSequence(numbers).generate_state(2, np.uint64)[0] >> np.uint64(1))
+
+
+def progress_line(numbers: dict[str, float]) -> str:
+    """The numbers that a person watches, in a fixed order."""
+    shown = [name for name in numbers if name not in ("images_per_second", "gradient_norm", "lr")]
+    line = " ".join(f"{name} {numbers[name]:.4g}" for name in shown)
+    return f"{line} {numbers.get('images_per_second', 0):.0f} images/s"
+
+
+def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _write_or_compare_config(folder: Path, config: TrainConfig) -> None:
+    file = folder / "config.yaml"
+    if not file.is_file():
+        write_atomically(file, yaml.safe_dump(plain(config), sort_keys=False))
+        return
+    changed = differences(yaml.safe_load(file.read_text()), config)
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run of another config ({'; '.join(changed)}). Go on with its own, or choose another out="
+        )

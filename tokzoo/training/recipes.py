@@ -1,0 +1,66 @@
+"""Recipes: lists of stages."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tokzoo import hub
+from tokzoo.tokenizers.base import VisualTokenizer
+from tokzoo.training.config import TrainConfig
+from tokzoo.training.objectives import Objective, ProxyCodes, Reconstruction
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run with one objective.
+
+    Args:
+        objective: what is minimised.
+        trainable: prefixes of parameter names that learn; an empty one means all.
+        steps: how long.
+        init: makes the stage's model of the one before; None keeps it.
+    """
+
+    objective: Objective
+    trainable: tuple[str, ...]
+    steps: int
+    init: Callable[[VisualTokenizer], VisualTokenizer] | None = None
+
+
+def build_model(config: TrainConfig) -> VisualTokenizer:
+    """The model that a run begins with."""
+    if config.init is not None:
+        return hub.from_pretrained(config.init, **config.overrides)
+    return hub.create_model(config.model, **config.overrides)
+
+
+def build_stages(config: TrainConfig) -> list[Stage]:
+    """The stages of the run's recipe."""
+    if config.recipe == "single_stage":
+        return [Stage(Reconstruction(config.loss), ("",), config.steps)]
+    return titok_two_stage(config)
+
+
+def titok_two_stage(config: TrainConfig) -> list[Stage]:
+    """TiTok, arXiv:2406.07550, section 3.3: first the codes of a MaskGIT-VQGAN, then pixels through its decoder.
+
+    In the second stage the encoder, its queries and the codebook stay as they are.
+    """
+    if config.teacher is None:
+        raise ValueError("recipe titok_two_stage needs teacher=: a MaskGIT-VQGAN, e.g. maskgit_vqgan_f16.in1k")
+    teacher = hub.from_pretrained(config.teacher)
+
+    def learn_codes(tok: VisualTokenizer) -> VisualTokenizer:
+        return type(tok)(replace(tok.config, head="code_logits", pixel=teacher.config))
+
+    def make_pixels(tok: VisualTokenizer) -> VisualTokenizer:
+        student = type(tok)(replace(tok.config, head="code_mixture"))
+        own = {key.replace("decoder.head.", "decoder.head.logits."): value for key, value in tok.state_dict().items()}
+        lent = {f"decoder.head.{key}": value for key, value in teacher.state_dict().items() if key.startswith("decoder.")}
+        codebook = {"decoder.head.codebook.weight": teacher.state_dict()["quantizer.codebook"]}
+        student.load_state_dict({**own, **lent, **codebook})
+        return student
+
+    return [
+        Stage(ProxyCodes(teacher, config.loss), ("",), config.stage_one_steps, learn_codes),
+        Stage(Reconstruction(config.loss), ("decoder",), config.steps - config.stage_one_steps, make_pixels),
+    ]
