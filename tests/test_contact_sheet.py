@@ -52,12 +52,14 @@ def test_last_row_may_be_short() -> None:
 
 
 def test_sheet_refuses_rows_that_do_not_match() -> None:
-    with pytest.raises(ValueError, match="row 0 has 2 images and 2 captions; the sheet has 1 titles"):
+    with pytest.raises(ValueError, match="row 0 has 2 images and 2 captions, under 1 titles"):
         contact_sheet([[plain(RED)] * 2], titles=["one"], captions=[["", ""]])
     with pytest.raises(ValueError, match="row 0 has 1 images and 0 captions"):
         contact_sheet([[plain(RED)]], titles=["one"], captions=[[]])
     with pytest.raises(ValueError, match="at least one row"):
         contact_sheet([], titles=["one"], captions=[])
+    with pytest.raises(ValueError, match="captions for 2 rows"):
+        contact_sheet([[plain(RED)]], titles=["one"], captions=[[""], [""]])
 
 
 def test_grid_of_indices_keeps_its_rows() -> None:

@@ -10,7 +10,8 @@ __all__ = ["contact_sheet", "token_colour", "token_strip"]
 
 _INK, _SOFT_INK, _PAPER = (24, 24, 27), (90, 90, 98), (255, 255, 255)
 _SMALLEST_TEXT = 8                                                      # pixels; below it digits melt together
-_SQUARE_SIDES = (20, 40)                                                # pixels; between them, what a number needs
+_COMFORTABLE_TEXT = 11                                                  # pixels; lists are laid out for it
+_SQUARE_SIDES = (20, 56)                                                # pixels; between them, what a number needs
 
 
 def contact_sheet(
@@ -25,7 +26,7 @@ def contact_sheet(
     """A table of images on white: a title above each column, a caption under each image.
 
     Args:
-        rows: images row by row, by custom the original first. They are scaled (bicubic) to fit the cell with their shape
+        rows: images row by row, by custom the original first. They are scaled (bicubic) to fit the cell, their shape
             kept. A row may be shorter than the titles.
         titles: one per column; shrunk, then cut with "...", where they are wider than the cell.
         captions: one per image, "" for none.
@@ -36,12 +37,15 @@ def contact_sheet(
     Raises:
         ValueError: no rows, a row longer than the titles, or captions that do not match the rows.
     """
-    if not rows or not titles:
-        raise ValueError("a contact sheet needs at least one row and one column")
+    if not rows or not titles or len(captions) != len(rows):
+        raise ValueError(
+            "a contact sheet needs at least one row and one column, and captions for every row; "
+            f"got {len(rows)} rows, {len(titles)} titles and captions for {len(captions)} rows"
+        )
     for number, (row, row_captions) in enumerate(zip(rows, captions, strict=True)):
         if len(row) > len(titles) or len(row_captions) != len(row):
             raise ValueError(
-                f"row {number} has {len(row)} images and {len(row_captions)} captions; the sheet has {len(titles)} titles. "
+                f"row {number} has {len(row)} images and {len(row_captions)} captions, under {len(titles)} titles. "
                 "Give one caption for each image, and no more images than titles."
             )
     title_size, caption_size = max(11, cell // 9), max(10, cell // 10)
@@ -100,8 +104,8 @@ def token_strip(indices: Sequence[int] | Sequence[Sequence[int]], levels: int, *
 def token_colour(index: int, levels: int) -> tuple[int, int, int]:
     """The sRGB colour of an index: hue by index / levels at one lightness and chroma in OKLCH, so that none stands out.
 
-    The hues span 330 degrees, so that the first and the last index stay apart. Conversion: B. Ottosson, "A perceptual color
-    space for image processing", 2020.
+    The hues span 330 degrees, so that the first and the last index stay apart. Conversion: B. Ottosson, "A perceptual
+    color space for image processing", 2020.
     """
     lightness, chroma = 0.78, 0.12                                      # dark text is legible on every hue
     hue = math.radians(330 * index / levels + 20)
@@ -152,13 +156,13 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _number_width(levels: int, size: int) -> float:
-    return _font(size).getlength("8" * len(str(levels - 1))) + 4
+    return _font(size).getlength("8" * len(str(levels - 1))) + 6
 
 
 def _readable_side(levels: int) -> int:
-    """Side of a square that holds any index in small text; numbers too long for it are left out, so need no room."""
+    """Side of a square that holds any index; numbers too long for the largest square are left out, so need no room."""
     smallest, largest = _SQUARE_SIDES
-    needed = math.ceil(_number_width(levels, _SMALLEST_TEXT))
+    needed = math.ceil(_number_width(levels, _COMFORTABLE_TEXT))
     return smallest if needed > largest else max(smallest, needed)
 
 

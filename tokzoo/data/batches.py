@@ -64,7 +64,7 @@ class TrainingImages:
         return len(self._photos)
 
     def batch(self, step: int, *, seed: int, batch_size: int, flip: bool = True) -> Tensor:
-        """The crops of one step: uint8 (B, 3, S, S) RGB, with one S per batch, to be resized to `image_size` by the caller.
+        """The crops of one step: uint8 (B, 3, S, S) RGB, one S per batch; the caller resizes them to `image_size`.
 
         An epoch shows every photo once, in an order drawn from (seed, epoch); batches run on across its end.
 
@@ -134,8 +134,8 @@ def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 class Prefetcher(Generic[T]):
     """Makes the batches of coming steps in background threads; iterates (step, batch) in order, without end.
 
-    It keeps no state to save: a resumed run starts one at its step. An exception of `make_batch` is raised at its step, in the
-    thread that iterates, and closes it.
+    It keeps no state to save: a resumed run starts one at its step. An exception of `make_batch` is raised at its step,
+    in the thread that iterates, and closes it.
 
     Args:
         make_batch: step -> batch, a pure function.
@@ -199,5 +199,6 @@ def evaluation_images(
     count = len(photos) if limit is None else min(limit, len(photos))
     squares = np.empty((count, image_size, image_size, 3), dtype=np.uint8)
     for index in range(count):
-        squares[index] = resize_and_crop(Image.fromarray(photos[index]), image_size, resample=resample)
+        square = resize_and_crop(Image.fromarray(photos[index]), image_size, resample=resample)
+        squares[index] = np.asarray(square)
     return torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous()

@@ -36,7 +36,7 @@ class ImageFolder:
 
     Attributes:
         names: file names relative to `path`.
-        labels: one per image: the manifest's, or the name of the folder that holds the image. None if there are neither.
+        labels: the manifest's, or the names of the folders that hold the images; None if there are neither.
 
     Raises:
         FileNotFoundError: no such folder or zip, or a manifest row without its file.

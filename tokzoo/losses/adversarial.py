@@ -1,5 +1,6 @@
 """A discriminator of patches and the losses of its game. B batch, H W pixels, h w patches."""
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -28,7 +29,7 @@ class PatchDiscriminator(nn.Module):
         widths = [width * min(2**level, 8) for level in range(depth + 1)]
         strides = [2] * (depth - 1) + [1]
         layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        for narrow, wide, stride in zip(widths, widths[1:], strides, strict=False):
+        for (narrow, wide), stride in zip(pairwise(widths), strides, strict=True):
             layers += [
                 nn.Conv2d(narrow, wide, 4, stride=stride, padding=1, bias=False),
                 nn.GroupNorm(min(32, wide // 4), wide),

@@ -74,7 +74,7 @@ class EfficientNetLite0Features(nn.Module):
     The module stays in evaluation mode. It belongs to a loss or a metric, never to the state dict of a tokenizer.
 
     Shapes:
-        images (B, 3, H, W) in [0, 1] -> five maps (B, C, H / s, W / s): C = 16, 24, 40, 112, 320 at s = 2, 4, 8, 16, 32.
+        images (B, 3, H, W) in [0, 1] -> five maps (B, C, H/s, W/s): C = 16, 24, 40, 112, 320 at s = 2, 4, 8, 16, 32.
 
     Raises:
         ImportError: the weights package is not installed.
@@ -110,7 +110,7 @@ def _to_signed(images: Tensor) -> Tensor:
 
 
 class FeatureLoss(nn.Module):
-    """Distance of two image batches in the feature space of a frozen network: LPIPS (arXiv:1801.03924) without its heads.
+    """Distance of images in the feature space of a frozen network: LPIPS (arXiv:1801.03924) without its heads.
 
     Each feature map is normalised to unit length over channels; the squared distance is averaged over space and summed
     over the maps. The value is a mean over the batch; gradients reach `images` only.

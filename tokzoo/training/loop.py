@@ -17,7 +17,7 @@ from torch.utils.data import Subset
 from tqdm import tqdm
 
 from tokzoo._files import write_atomically
-from tokzoo.data.batches import ImageSource, Prefetcher, TrainingImages, evaluation_images
+from tokzoo.data.batches import Photos, Prefetcher, TrainingImages, evaluation_images
 from tokzoo.data.readers import ImageFolder
 from tokzoo.losses.reconstruction import psnr
 from tokzoo.quantizers.vector import VectorQuantizer
@@ -307,7 +307,7 @@ class StageLoop:
             self.adversary.load_state_dict(checkpoint.optimizers[1])
 
 
-def split_photos(config: TrainConfig) -> tuple[ImageSource, ImageSource]:
+def split_photos(config: TrainConfig) -> tuple[Photos, Photos]:
     """Photos to learn from and photos to score on: by split or folder, else one in twenty is held out."""
     learned = ImageFolder(config.data, split=config.split)
     if config.val_data is not None or config.val_split is not None:
