@@ -87,6 +87,7 @@ class EfficientNetLite0Features(nn.Module):
             # the `tf_` variant has the padding and the epsilon that these weights were trained with: 8 points of top-1
             self.network = timm.create_model("tf_efficientnet_lite0")
         self.network.load_state_dict(_efficientnet_lite0_state(), strict=True, assign=True)
+        self.to(memory_format=torch.channels_last)  # depthwise convolutions are half again as fast on a CPU
         self.requires_grad_(False)
         self.eval()
 
@@ -96,7 +97,8 @@ class EfficientNetLite0Features(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) in [0, 1] -> the last feature map at each of the five strides, finest first."""
-        maps = self.network.forward_intermediates(_to_signed(images), intermediates_only=True)
+        images = _to_signed(images).contiguous(memory_format=torch.channels_last)
+        maps = self.network.forward_intermediates(images, intermediates_only=True)
         return cast(list[Tensor], maps)
 
     def classify(self, images: Tensor) -> Tensor:
@@ -206,15 +208,19 @@ def _check_backbone(net: Literal["vgg", "alex"]) -> None:
         )
 
 
-def perceptual_loss(name: Literal["effnet_lite0", "lpips_vgg", "lpips_alex"]) -> nn.Module:
+def perceptual_loss(
+    name: Literal["effnet_lite0", "lpips_vgg", "lpips_alex"], *, upsample: int | None = None
+) -> nn.Module:
     """The perceptual loss that a recipe names: called with (images, reference) in [0, 1], it returns a scalar.
+
+    `upsample` is that of `FeatureLoss`; LPIPS always sees the images as they are.
 
     Raises:
         ValueError: another name.
     """
     match name:
         case "effnet_lite0":
-            return FeatureLoss(EfficientNetLite0Features())
+            return FeatureLoss(EfficientNetLite0Features(), upsample=upsample)
         case "lpips_vgg":
             return LpipsLoss("vgg")
         case "lpips_alex":

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-Precision = Literal["float32", "bf16", "fp16"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 Perceptual = Literal["effnet_lite0", "lpips_vgg", "lpips_alex"]
 Recipe = Literal["single_stage", "titok_two_stage"]
 
@@ -15,6 +15,8 @@ class LossConfig:
     Args:
         mse, l1: pixel distances in [0, 1].
         perceptual: weight of `perceptual_net`: `effnet_lite0` works offline, `lpips_*` need torchvision's backbone.
+        perceptual_upsample: whole factor by which both images are enlarged for `effnet_lite0`; None brings small images to
+            128 pixels, which costs four times the time at 64.
         quantizer: weights of the terms that the quantizer returns, by name (commitment_loss, kl_loss, ...).
         entropy: of the codes, low per token and high over the batch (arXiv:2310.05737, eq. 5); codebooks only.
         adversarial: of the PatchGAN generator term, from step `adversarial_start` on.
@@ -25,6 +27,7 @@ class LossConfig:
     l1: float = 0.0
     perceptual: float = 0.5
     perceptual_net: Perceptual = "effnet_lite0"
+    perceptual_upsample: int | None = None
     quantizer: dict[str, float] = field(
         default_factory=lambda: {"commitment_loss": 0.25, "codebook_loss": 1.0, "kl_loss": 1e-6}
     )
@@ -63,6 +66,7 @@ class TrainConfig:
         stage_one_steps: of `steps`, those of the first stage of a two-stage recipe.
         batch_size: per process.
         revive_every: steps between moving dead codes of a codebook onto fresh latents; 0 never does.
+        precision: `auto` is bf16 on a GPU that has it, else float32 (bf16 is emulated, and slow, on many CPUs).
         max_seconds: stop after that long, at a checkpoint; start again to go on.
         compile: run the model through torch.compile.
         keep: checkpoints kept.
@@ -86,7 +90,7 @@ class TrainConfig:
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: float = 0.999
-    precision: Precision = "bf16"
+    precision: Precision = "auto"
     revive_every: int = 100
     device: str | None = None
     compile: bool = False

@@ -56,8 +56,7 @@ def train(config: TrainConfig) -> Path:
         from accelerate import Accelerator
     except ImportError as error:
         raise ImportError("training needs accelerate: pip install 'tokzoo[train]'") from error
-    precision = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}[config.precision]
-    accelerator = Accelerator(mixed_precision=precision, cpu=config.device == "cpu")
+    accelerator = Accelerator(mixed_precision=mixed_precision(config), cpu=config.device == "cpu")
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     _write_or_compare_config(folder, config)
@@ -305,6 +304,14 @@ class StageLoop:
         self.optimizer.load_state_dict(checkpoint.optimizers[0])
         if self.adversary is not None:
             self.adversary.load_state_dict(checkpoint.optimizers[1])
+
+
+def mixed_precision(config: TrainConfig) -> str:
+    """The precision in accelerate's words."""
+    if config.precision == "auto":
+        on_gpu = config.device != "cpu" and torch.cuda.is_available()
+        return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
+    return "no" if config.precision == "float32" else config.precision
 
 
 def split_photos(config: TrainConfig) -> tuple[Photos, Photos]:

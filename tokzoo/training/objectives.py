@@ -60,7 +60,7 @@ class Reconstruction(Objective):
         self.weights = weights
         self._frozen: list[nn.Module] = []  # a list: not in the state dict
         if weights.perceptual:
-            self._frozen.append(perceptual_loss(weights.perceptual_net))
+            self._frozen.append(perceptual_loss(weights.perceptual_net, upsample=weights.perceptual_upsample))
         if weights.adversarial:
             self.discriminator = PatchDiscriminator()
             self.lecam = LeCam()
