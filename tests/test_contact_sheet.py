@@ -70,7 +70,7 @@ def test_grid_of_indices_keeps_its_rows() -> None:
 
 
 def test_long_list_breaks_into_lines_of_about_equal_length() -> None:
-    strip = token_strip(list(range(32)), levels=100, width=400)         # 20 squares would fit into a line
+    strip = token_strip(list(range(32)), levels=100, width=400)  # 20 squares would fit into a line
     assert strip.size == (400, 50)
 
 
@@ -83,14 +83,14 @@ def test_colours_of_neighbours_differ_and_first_and_last_stay_apart() -> None:
     palette = np.array([token_colour(index, 16) for index in range(16)]).astype(int)
     steps = np.abs(palette - np.roll(palette, 1, axis=0)).sum(axis=1)
     assert steps.min() >= 20
-    assert token_colour(3, 8) == token_colour(6, 16)                    # only index / levels counts
+    assert token_colour(3, 8) == token_colour(6, 16)  # only index / levels counts
 
 
 def test_dark_numbers_are_legible_on_every_colour() -> None:
     palette = np.array([token_colour(index, 64) for index in range(64)]) / 255
     linear = np.where(palette <= 0.04045, palette / 12.92, ((palette + 0.055) / 1.055) ** 2.4)
     luminance = linear @ [0.2126, 0.7152, 0.0722]
-    assert ((luminance + 0.05) / (0.01 + 0.05)).min() > 4.5             # the contrast that WCAG 2 asks for
+    assert ((luminance + 0.05) / (0.01 + 0.05)).min() > 4.5  # the contrast that WCAG 2 asks for
 
 
 def test_strip_refuses_indices_that_cannot_be() -> None:

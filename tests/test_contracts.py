@@ -46,7 +46,9 @@ def test_every_manifest_maps_whole_and_its_config_is_the_registered_one(path: Pa
 
 def test_every_published_name_has_a_manifest() -> None:
     published = {name for name, entry in architectures().items() if any(w.sources for w in entry.weights)}
-    mapped = {path.stem.removesuffix("_256") if path.stem not in NAMES else path.stem for path in MANIFESTS.glob("*.json")}
+    mapped = {
+        path.stem.removesuffix("_256") if path.stem not in NAMES else path.stem for path in MANIFESTS.glob("*.json")
+    }
     assert published == mapped
 
 
@@ -67,7 +69,7 @@ class TestEveryFamily:
         decoded = tok.decode(tokens)
         assert decoded.shape == images.shape
         assert decoded.dtype == torch.float32
-        assert 0 <= decoded.min() and decoded.max() <= 1
+        assert decoded.min() >= 0 and decoded.max() <= 1
 
     @torch.no_grad()
     def test_a_batch_of_one_is_a_row_of_the_batch(self, family: str, changes: dict) -> None:
@@ -122,7 +124,9 @@ class TestEveryFamily:
         compiled = torch.compile(tok.encode, fullgraph=True)(images)
         if tokens.indices is not None:
             assert torch.equal(compiled.indices, tokens.indices)
-        torch.testing.assert_close(torch.compile(tok.decode, fullgraph=True)(tokens), tok.decode(tokens), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            torch.compile(tok.decode, fullgraph=True)(tokens), tok.decode(tokens), atol=1e-4, rtol=1e-4
+        )
 
     @torch.no_grad()
     def test_a_half_encodes_or_decodes_alone(self, family: str, changes: dict, tmp_path: Path) -> None:

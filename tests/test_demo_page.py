@@ -60,7 +60,7 @@ def test_page_states_tokens_bits_psnr_and_compression(tmp_path: Path) -> None:
     page = write_demo([result()], tmp_path).read_text()
     assert "4 tokens x 3 bits = 12 bits" in page
     assert "mean PSNR 21.0 dB" in page
-    assert "512x smaller than raw" in page                              # 16 * 16 * 24 / 12
+    assert "512x smaller than raw" in page  # 16 * 16 * 24 / 12
 
 
 def test_continuous_tokens_get_neither_strip_nor_compression(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_path_string_bytes_image_and_array_give_the_same_pixels(tmp_path: Path) 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation_is_undone(orientation: int) -> None:
     stored = Image.new("RGB", (32, 16), GREEN)
-    stored.paste(RED, (0, 0, 16, 8))                                    # the top left quarter, as stored
+    stored.paste(RED, (0, 0, 16, 8))  # the top left quarter, as stored
     exif = Image.Exif()
     exif[0x0112] = orientation
     opened = open_image(encoded(stored, "PNG", exif=exif))
@@ -120,7 +120,7 @@ def test_truncated_file_is_refused_even_where_pillow_was_told_to_load_it(monkeyp
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")                     # Pillow's remarks on odd metadata
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks on odd metadata
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF"])
 def test_damaged_file_opens_or_raises_value_error_and_nothing_else(kind: str) -> None:
     whole = encoded(photo(24, 16), kind)
@@ -143,7 +143,7 @@ def test_text_file_and_missing_file_are_told_apart(tmp_path: Path) -> None:
         open_image(tmp_path / "absent.jpg")
 
 
-@pytest.mark.parametrize("limit", [150, 50])                            # Pillow warns at it, raises at twice that
+@pytest.mark.parametrize("limit", [150, 50])  # Pillow warns at it, raises at twice that
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_decompression_bomb_is_refused(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = encoded(Image.new("RGB", (20, 10)), "PNG")
@@ -175,7 +175,7 @@ def test_result_is_that_of_resizing_and_then_cropping(width: int, height: int, r
     difference = np.abs(np.asarray(resize_and_crop(image, size, resample=resample)).astype(int) - expected)
     if max(width, height) <= 4 * short:
         assert difference.max() == 0
-    else:                                                               # computed in one step: see its docstring
+    else:  # computed in one step: see its docstring
         assert difference.max() <= 2
 
 

@@ -19,7 +19,7 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         with temporary.open("rb+") as file:
-            os.fsync(file.fileno())                                     # the content before the name
+            os.fsync(file.fileno())  # the content before the name
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -92,7 +92,7 @@ def check_hash(file: Path, sha256: str | None) -> None:
 
 @contextmanager
 def without_parameters() -> Iterator[None]:
-    """While open, modules are built with parameters on the meta device (no memory, no initialisation) and real buffers."""
+    """While open, modules are built with parameters on the meta device (no memory, no initialisation), buffers real."""
     register = nn.Module.register_parameter
 
     def register_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -100,7 +100,7 @@ def without_parameters() -> Iterator[None]:
             parameter = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
         register(module, name, parameter)
 
-    nn.Module.register_parameter = register_meta  # type: ignore[method-assign]
+    nn.Module.register_parameter = register_meta  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 def import_with_torchvision(name: str) -> ModuleType:
     """Imports `name` (torchvision, timm or what needs them) where a plain import may fail.
 
-    The package index holds torchvision for CUDA only. Beside a CPU build of torch its compiled operators cannot load, and
-    the import then ends in "operator torchvision::nms does not exist", though transforms and models need none of them.
+    The package index holds torchvision for CUDA only. Beside a CPU build of torch its operators cannot load, and the
+    import then ends in "operator torchvision::nms does not exist", though transforms and models need none of them.
     Here the import goes on without these operators; calling one (nms, roi_align) still raises.
     """
     if "torchvision" not in sys.modules:

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 __all__ = ["contact_sheet", "token_colour", "token_strip"]
 
 _INK, _SOFT_INK, _PAPER = (24, 24, 27), (90, 90, 98), (255, 255, 255)
-_SMALLEST_TEXT = 8                                                      # pixels; below it digits melt together
-_COMFORTABLE_TEXT = 11                                                  # pixels; lists are laid out for it
-_SQUARE_SIDES = (20, 56)                                                # pixels; between them, what a number needs
+_SMALLEST_TEXT = 8  # pixels; below it digits melt together
+_COMFORTABLE_TEXT = 11  # pixels; lists are laid out for it
+_SQUARE_SIDES = (20, 56)  # pixels; between them, what a number needs
 
 
 def contact_sheet(
@@ -87,7 +87,7 @@ def token_strip(indices: Sequence[int] | Sequence[Sequence[int]], levels: int, *
     side = width // columns
     if side < 1:
         raise ValueError(f"{columns} tokens in a row do not fit into {width} pixels; give a larger width")
-    line = 1 if side >= 8 else 0                                        # white between squares, where there is room
+    line = 1 if side >= 8 else 0  # white between squares, where there is room
     font = _number_font(levels, side)
     strip = Image.new("RGB", (columns * side, len(rows) * side), _PAPER)
     draw = ImageDraw.Draw(strip)
@@ -107,7 +107,7 @@ def token_colour(index: int, levels: int) -> tuple[int, int, int]:
     The hues span 330 degrees, so that the first and the last index stay apart. Conversion: B. Ottosson, "A perceptual
     color space for image processing", 2020.
     """
-    lightness, chroma = 0.78, 0.12                                      # dark text is legible on every hue
+    lightness, chroma = 0.78, 0.12  # dark text is legible on every hue
     hue = math.radians(330 * index / levels + 20)
     a, b = chroma * math.cos(hue), chroma * math.sin(hue)
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3

@@ -1,4 +1,4 @@
-"""From a published state dict to ours: rules read top to bottom; every key is read once, dropped on purpose, or refused."""
+"""From a published state dict to ours: rules read top to bottom; a key is read, dropped on purpose, or refused."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -14,8 +14,8 @@ from tokzoo.contact_sheet import contact_sheet, token_strip
 
 __all__ = ["DemoResult", "PhotoResult", "write_demo"]
 
-_STRIP_WIDTH = 480                                                      # pixels; about 330 wide on the page
-_SHEET_PAIRS = 3                                                        # photos in a row of the contact sheet
+_STRIP_WIDTH = 480  # pixels; about 330 wide on the page
+_SHEET_PAIRS = 3  # photos in a row of the contact sheet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def create_model(
     dtype: "torch.dtype | None" = None,
     **overrides: Any,
 ) -> "VisualTokenizer":
-    """An untrained model by its registered name, any field of its config overridden; `pretrained=True` loads its weights.
+    """An untrained model by its registered name, any field of its config overridden; or, `pretrained`, with weights.
 
     Raises:
         KeyError: no such model. TypeError: no such field.
@@ -75,7 +75,7 @@ def from_pretrained(
 
     Args:
         name: a registered name (`titok_l32.in1k`), a hub repository (`owner/name`, `hf-hub:owner/name`), a folder that
-            `save_pretrained` wrote or that holds an author's config.json, or a weights file with a config.json beside it.
+            `save_pretrained` wrote or that holds an author's config.json, or a weights file with config.json beside it.
         revision, cache_dir, local_files_only, token: as in `huggingface_hub.hf_hub_download`.
         subfolder: of the repository or folder.
         part: load one half only; the quantizer belongs to both.
@@ -187,7 +187,7 @@ def model_card(model: "VisualTokenizer", repo: str) -> str:
     )
 
 
-# --- finding ------------------------------------------------------------------------------------------------------------
+# --- finding ---------------------------------------------------------------------------------------------------------
 
 
 def _locate(name: str, subfolder: str | None, download: Mapping[str, Any]) -> Found:
@@ -221,7 +221,9 @@ def _registered(name: str, download: Mapping[str, Any]) -> Found:
                 _state.check_hash(file, weights.sha256)
                 return Found(architecture, full_name, architecture.config, file, ours=False)
             tried.append(f"{source.repo}: {filename}")
-    where = "in the cache (local_files_only or HF_HUB_OFFLINE is set)" if download.get("local_files_only") else "on the hub"
+    where = (
+        "in the cache (local_files_only or HF_HUB_OFFLINE is set)" if download.get("local_files_only") else "on the hub"
+    )
     raise FileNotFoundError(f"no weights of {full_name} {where}. Looked for " + "; ".join(tried))
 
 
@@ -301,7 +303,7 @@ def _warn_of_licence(full_name: str, weights: Weights) -> None:
         warnings.warn(f"the weights {full_name} are under {weights.licence}: mind its terms", stacklevel=4)
 
 
-# --- building -------------------------------------------------------------------------------------------------------------
+# --- building -------------------------------------------------------------------------------------------------------
 
 
 def _build(architecture: Architecture, config: Any, *, empty: bool = False) -> "VisualTokenizer":

@@ -102,11 +102,11 @@ def resize_and_crop(image: Image.Image, size: int, *, resample: Resample = "bicu
     if resample not in _FILTERS:
         raise ValueError(f"resample must be one of {', '.join(_FILTERS)}; got {resample!r}")
     short, long = min(image.size), max(image.size)
-    width, height = (int(size * side / short) for side in image.size)   # Resize rounds the long side down
-    left, top = round((width - size) / 2), round((height - size) / 2)   # CenterCrop rounds half to even
+    width, height = (int(size * side / short) for side in image.size)  # Resize rounds the long side down
+    left, top = round((width - size) / 2), round((height - size) / 2)  # CenterCrop rounds half to even
     if long <= 4 * short:
         return image.resize((width, height), _FILTERS[resample]).crop((left, top, left + size, top + size))
-    across, down = image.width / width, image.height / height           # pixels of the image per pixel of the result
+    across, down = image.width / width, image.height / height  # pixels of the image per pixel of the result
     square = (left * across, top * down, (left + size) * across, (top + size) * down)
     return image.resize((size, size), _FILTERS[resample], box=square)
 
@@ -116,7 +116,7 @@ def to_tensor(image: Image.Image) -> Tensor:
     import torch
 
     _check_rgb(image)
-    pixels = torch.from_numpy(np.array(image))                          # (H, W, 3) uint8
+    pixels = torch.from_numpy(np.array(image))  # (H, W, 3) uint8
     return pixels.permute(2, 0, 1).contiguous().float() / 255
 
 
@@ -215,7 +215,7 @@ def _truncated_files_refused() -> Iterator[None]:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         image = _from_array(np.asarray(image))
-    elif image.mode.startswith("I"):                                    # "I", "I;16" and its byte orders
+    elif image.mode.startswith("I"):  # "I", "I;16" and its byte orders
         image = _from_16_bit(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -228,7 +228,7 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"its 32-bit values run from {values.min()} to {values.max()}, and not within 16 bits")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))    # 65535 = 257 * 255, rounded to nearest
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 = 257 * 255, rounded to nearest
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
@@ -238,7 +238,7 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
         hint = "; channels come last: np.moveaxis(array, 0, -1)" if chw else ""
         raise ValueError(f"an image array is (H, W) or (H, W, C) with C = 1, 2, 3 or 4; got {array.shape}{hint}")
     if np.issubdtype(array.dtype, np.floating):
-        if not (array.min() >= 0 and array.max() <= 1):                 # NaN fails both
+        if not (array.min() >= 0 and array.max() <= 1):  # NaN fails both
             raise ValueError(
                 f"a float image must lie in [0, 1]; got values from {array.min():.4g} to {array.max():.4g}. "
                 "Divide by 255, clip, or replace NaN first."

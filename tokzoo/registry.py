@@ -1,4 +1,4 @@
-"""Names -> models, as data. Listing needs no torch: a family's sizes and weights are read, its model only when it is built."""
+"""Names -> models, as data. Listing needs no torch: of a family only sizes and weights are read."""
 
 import difflib
 import fnmatch
@@ -104,7 +104,9 @@ def register_architecture(architecture: Architecture) -> None:
         ValueError: the name is taken, or holds a dot.
     """
     if "." in architecture.name:
-        raise ValueError(f"an architecture's name holds no dot (it parts the name from the tag); got {architecture.name!r}")
+        raise ValueError(
+            f"an architecture's name holds no dot (it parts the name from the tag); got {architecture.name!r}"
+        )
     if architecture.name in _registered:
         raise ValueError(f"{architecture.name!r} is registered already; choose another name")
     _registered[architecture.name] = architecture
@@ -188,7 +190,7 @@ def load_object(reference: str) -> Callable[..., Any]:
     return loaded
 
 
-# --- configs as data ------------------------------------------------------------------------------------------------------
+# --- configs as data -------------------------------------------------------------------------------------------------
 
 
 def override(config: Any, changes: dict[str, Any]) -> Any:

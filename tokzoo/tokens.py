@@ -1,4 +1,4 @@
-"""What passes between encoder, quantizer, decoder, generator and disk. B batch, L tokens, D codes per token, C channels."""
+"""What the parts, generators and files hand to each other. B batch, L tokens, D codes per token, C channels."""
 
 import math
 from collections.abc import Sequence as PySequence
@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-
-# --- layouts: how the tokens of one sample are arranged -----------------------------------------------------------------
+# --- layouts: how the tokens of one sample are arranged --------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,14 @@ class Octree:
 Layout = Sequence | Grid | Grid3D | Pyramid | Gaussians | Octree
 
 
-# --- what the parts hand to each other ----------------------------------------------------------------------------------
+# --- what the parts hand to each other -------------------------------------------------------------------------------
 
 
 class Features(NamedTuple):
     """Vectors with their place: what an encoder returns and what a decoder reads.
 
-    `latents` (B, L, C); `geometry` (B, L, G) places a token in space; `valid` (B, L) says which tokens count; `extent` is the
-    size in pixels to decode to, (H, W) or (T, H, W). None means that the system does not use it.
+    `latents` (B, L, C); `geometry` (B, L, G) places a token in space; `valid` (B, L) says which tokens count; `extent`
+    is the size in pixels to decode to, (H, W) or (T, H, W). None means that the system does not use it.
     """
 
     latents: Tensor
@@ -102,7 +101,7 @@ class Posterior(NamedTuple):
 
 
 class Quantized(NamedTuple):
-    """What a quantizer returns. `losses` are unweighted scalars by name; `indices` is None for a continuous bottleneck."""
+    """What a quantizer returns. `losses` are unweighted scalars by name; a continuous bottleneck has no indices."""
 
     codes: Tensor
     indices: Tensor | None
@@ -110,7 +109,7 @@ class Quantized(NamedTuple):
     losses: dict[str, Tensor]
 
 
-# --- Tokens -------------------------------------------------------------------------------------------------------------
+# --- Tokens ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +125,7 @@ class Tokens:
         extent: size to decode to in pixels, (H, W) or (T, H, W).
         geometry: (B, L, G), what places a token in space.
 
-    Indexing: `tokens[i]` and `tokens[i:j]` choose samples (the batch dimension stays), `tokens[:, :k]` the first k tokens.
+    Indexing: `tokens[i]` and `tokens[i:j]` choose samples (the batch dimension stays), `tokens[:, :k]` first tokens.
 
     Raises:
         ValueError: both or neither of indices and latents, or shapes that do not belong together.
@@ -155,7 +154,9 @@ class Tokens:
             raise ValueError(f"levels must name {self.num_slots} slots; got {self.levels}")
         for name, value in (("valid", self.valid), ("geometry", self.geometry)):
             if value is not None and value.shape[:2] != self._values.shape[:2]:
-                raise ValueError(f"{name} must begin with (B, L) = {tuple(self._values.shape[:2])}; got {tuple(value.shape)}")
+                raise ValueError(
+                    f"{name} must begin with (B, L) = {tuple(self._values.shape[:2])}; got {tuple(value.shape)}"
+                )
 
     @property
     def _values(self) -> Tensor:
@@ -260,10 +261,16 @@ class Tokens:
         indices = slots - offset - slots.new_tensor(_slot_bases(spec.levels))
         wrong = valid & ((indices < 0) | (indices >= slots.new_tensor(spec.levels))).any(-1)
         if wrong.any():
-            raise ValueError(f"{int(wrong.sum())} tokens have ids outside their slot's range; is offset={offset} right?")
+            raise ValueError(
+                f"{int(wrong.sum())} tokens have ids outside their slot's range; is offset={offset} right?"
+            )
         indices = indices.masked_fill(~valid.unsqueeze(-1), 0)
         length = indices.shape[1]
-        layout = spec.layout if spec.layout.num_tokens in (None, length) else _slice_layout(spec.layout, slice(length), length)
+        layout = (
+            spec.layout
+            if spec.layout.num_tokens in (None, length)
+            else _slice_layout(spec.layout, slice(length), length)
+        )
         return Tokens(
             layout=layout,
             indices=indices.squeeze(-1) if num_slots == 1 else indices,
@@ -296,10 +303,12 @@ def _slice_layout(layout: Layout, columns: Any, length: int) -> Layout:
         for count in range(len(layout.scales), 0, -1):
             if Pyramid(layout.scales[:count]).num_tokens == length:
                 return Pyramid(layout.scales[:count])
-    raise ValueError(f"[:, {columns}] of {layout} is not a layout: only sequences, and whole scales of a pyramid, can be cut")
+    raise ValueError(
+        f"[:, {columns}] of {layout} is not a layout: only sequences, and whole scales of a pyramid, can be cut"
+    )
 
 
-# --- what a generator needs to know ---------------------------------------------------------------------------------------
+# --- what a generator needs to know ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
-"""The commands. Each is a function whose signature is the command line; torch is imported only by those that need it."""
+"""The commands. Each is a function whose signature is the command line; torch is imported only where needed."""
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -61,9 +60,7 @@ def info(name: str) -> None:
             print(f"  {weights.note}")
 
 
-def reconstruct(
-    photos: list[str], tokenizer: str = DEFAULT, out: str = "reconstructed", device: str = "cpu"
-) -> None:
+def reconstruct(photos: list[str], tokenizer: str = DEFAULT, out: str = "reconstructed", device: str = "cpu") -> None:
     """Encode photos and decode them again; write PNGs and a contact sheet, print PSNR and bits.
 
     Args:
@@ -72,15 +69,15 @@ def reconstruct(
         out: folder to write to.
         device: torch device.
     """
-    from tokzoo import demo, hub, images
+    from tokzoo import hub, reconstruction
 
-    result = demo.run_tokenizer(hub.from_pretrained(tokenizer, device=device), images.find_all(photos))
-    folder = demo.write_reconstructions(result, Path(out))
+    result = reconstruction.reconstruct(hub.from_pretrained(tokenizer, device=device), _paths(photos))
+    sheet = reconstruction.write_reconstructions(result, Path(out))
     for photo in result.photos:
         print(f"{photo.name:24} {photo.psnr:6.2f} dB")
-    mean = sum(photo.psnr for photo in result.photos) / len(result.photos)
     bits = "continuous" if result.bits_per_image is None else f"{result.bits_per_image:g} bits"
-    print(f"{'mean':24} {mean:6.2f} dB; {result.num_tokens} tokens, {bits} per image; written to {folder}")
+    print(f"{'mean':24} {result.mean_psnr:6.2f} dB; {result.num_tokens} tokens, {bits} an image")
+    print(f"look at {sheet}")
 
 
 def compare(
@@ -94,12 +91,12 @@ def compare(
         out: PNG to write.
         device: torch device.
     """
-    from tokzoo import demo, hub, images
+    from tokzoo import hub, reconstruction
 
-    names = tokenizers or demo.shipped()
-    paths = images.find_all(photos)
-    results = [demo.run_tokenizer(hub.from_pretrained(name, device=device), paths) for name in names]
-    print(f"written to {demo.write_comparison(results, Path(out))}")
+    paths = _paths(photos)
+    names = tokenizers or reconstruction.shipped()
+    results = [reconstruction.reconstruct(hub.from_pretrained(name, device=device), paths) for name in names]
+    print(f"look at {reconstruction.write_comparison(results, Path(out))}")
 
 
 def demo(photos: str = "examples/images", out: str = "demo", device: str = "cpu") -> None:
@@ -110,15 +107,16 @@ def demo(photos: str = "examples/images", out: str = "demo", device: str = "cpu"
         out: folder to write to; open its index.html.
         device: torch device.
     """
-    from tokzoo import demo as page
-    from tokzoo import hub, images
+    from tokzoo import hub, reconstruction
+    from tokzoo.demo import write_demo
 
-    paths = images.find_images(photos)
-    results = [page.run_tokenizer(hub.from_pretrained(name, device=device), paths) for name in page.shipped()]
+    paths = _paths([photos])
+    results = [
+        reconstruction.reconstruct(hub.from_pretrained(name, device=device), paths) for name in reconstruction.shipped()
+    ]
     for result in results:
-        mean = math.fsum(photo.psnr for photo in result.photos) / len(result.photos)
-        print(f"{result.tokenizer:28} {result.num_tokens:4} tokens {mean:6.2f} dB {result.seconds:6.2f} s")
-    print(f"open {page.write_demo(results, Path(out))}")
+        print(f"{result.tokenizer:28} {result.num_tokens:4} tokens {result.mean_psnr:6.2f} dB {result.seconds:6.2f} s")
+    print(f"open {write_demo(results, Path(out))}")
 
 
 def train(config: TrainConfig) -> None:
@@ -129,3 +127,9 @@ def train(config: TrainConfig) -> None:
     from tokzoo.training.loop import train as run
 
     print(f"written to {run(config)}")
+
+
+def _paths(names: list[str]) -> list[Path]:
+    from tokzoo.images import find_images
+
+    return [path for name in names for path in find_images(name)]

@@ -4,14 +4,14 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from tokzoo.cli import commands
 from tokzoo.training.config import TrainConfig
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "list": commands.list_command,
     "info": commands.info,
     "reconstruct": commands.reconstruct,

@@ -6,7 +6,7 @@ B batch, H W pixels of a photo, S side of a crop.
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from types import TracebackType
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from tokzoo.images import Resample, resize_and_crop
 
-__all__ = ["Photos", "Prefetcher", "TrainingImages", "evaluation_images"]
+__all__ = ["Chosen", "Photos", "Prefetcher", "TrainingImages", "evaluation_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,19 @@ class Photos(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
+
+
+class Chosen:
+    """Some photos of another source, by position."""
+
+    def __init__(self, photos: Photos, indices: Sequence[int]):
+        self._photos, self._indices = photos, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        return self._photos[self._indices[index]]
 
 
 class TrainingImages:

@@ -5,10 +5,11 @@ from torch import Tensor, nn
 
 from tokzoo.layers.patches import to_map, unpatchify
 from tokzoo.layers.transformer import TransformerBlock
+from tokzoo.parts import Decoder
 from tokzoo.tokens import Features
 
 
-class MaskTokenDecoder(nn.Module):
+class MaskTokenDecoder(Decoder):
     """Mask tokens of the picture and the codes share a ViT; what the mask tokens became goes through `head`.
 
     TiTok, arXiv:2406.07550, section 3.2.

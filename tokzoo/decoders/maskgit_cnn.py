@@ -7,16 +7,18 @@ from torch import Tensor, nn
 
 from tokzoo.layers.convs import BranchResBlock, group_norm
 from tokzoo.layers.patches import to_map
+from tokzoo.parts import Decoder
 from tokzoo.tokens import Features, Grid
 
 
-class MaskgitCnnDecoder(nn.Module):
+class MaskgitCnnDecoder(Decoder):
     """The mirror of `MaskgitCnnEncoder`: residual levels with nearest-neighbour upsampling. MaskGIT, arXiv:2202.04200.
 
     Args: as the encoder's; levels are listed from full resolution (0) to the coarsest.
 
     Shapes:
-        codes (B, h * w, code_dim) on Grid(h, w) -> images (B, 3, h * f, w * f), f = 2 ** (levels - 1), nominally in [0, 1]
+        codes (B, h * w, code_dim) on Grid(h, w) -> images (B, 3, h * f, w * f), nominally in [0, 1],
+        with f = 2 ** (levels - 1)
     """
 
     def __init__(self, *, width: int, multipliers: PySequence[int], num_blocks: int, code_dim: int):

@@ -5,10 +5,11 @@ from torch import Tensor, nn
 
 from tokzoo.layers.patches import to_tokens
 from tokzoo.layers.transformer import TransformerBlock
+from tokzoo.parts import Encoder
 from tokzoo.tokens import Features, Sequence
 
 
-class LatentQueryEncoder(nn.Module):
+class LatentQueryEncoder(Encoder):
     """One row of tokens from an image: patches and N learned queries share a ViT, only the queries speak.
 
     TiTok, arXiv:2406.07550, section 3.2 (and One-D-Piece, TA-TiTok).

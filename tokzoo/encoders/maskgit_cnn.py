@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from tokzoo.layers.convs import BranchResBlock, group_norm
 from tokzoo.layers.patches import to_tokens
+from tokzoo.parts import Encoder
 from tokzoo.tokens import Features, Grid
 
 
-class MaskgitCnnEncoder(nn.Module):
+class MaskgitCnnEncoder(Encoder):
     """Residual levels with 2x2 average pooling between them, no attention. MaskGIT, arXiv:2202.04200.
 
     Args:
@@ -20,7 +21,7 @@ class MaskgitCnnEncoder(nn.Module):
         code_dim: channels out.
 
     Shapes:
-        images (B, 3, H, W) in [0, 1], H and W multiples of 2 ** (levels - 1) -> latents (B, h * w, code_dim) on Grid(h, w)
+        images (B, 3, H, W) in [0, 1], sides multiples of 2 ** (levels - 1) -> latents (B, h * w, code_dim) on a grid
     """
 
     def __init__(self, *, width: int, multipliers: PySequence[int], num_blocks: int, code_dim: int):

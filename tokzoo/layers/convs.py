@@ -14,8 +14,8 @@ def group_norm(channels: int) -> nn.GroupNorm:
 class BranchResBlock(nn.Module):
     """Residual block of MaskGIT's VQGAN: GroupNorm, SiLU, 3x3 conv, twice; no biases in the convs.
 
-    Where the width changes, the shortcut is a 1x1 conv of the BRANCH, and the input itself is dropped. The published weights
-    (google-research/maskgit, kept by bytedance/1d-tokenizer) were trained this way.
+    Where the width changes, the shortcut is a 1x1 conv of the BRANCH, and the input itself is dropped. The published
+    weights (google-research/maskgit, kept by bytedance/1d-tokenizer) were trained this way.
 
     Shapes:
         hidden (B, in_channels, H, W) -> (B, out_channels, H, W)
@@ -27,9 +27,7 @@ class BranchResBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
         self.norm2 = group_norm(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.shortcut = (
-            nn.Conv2d(out_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
-        )
+        self.shortcut = nn.Conv2d(out_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
 
     def forward(self, hidden: Tensor) -> Tensor:
         branch = self.conv1(F.silu(self.norm1(hidden)))

@@ -87,7 +87,7 @@ class EfficientNetLite0Features(nn.Module):
             # the `tf_` variant has the padding and the epsilon that these weights were trained with: 8 points of top-1
             self.network = timm.create_model("tf_efficientnet_lite0")
         self.network.load_state_dict(_efficientnet_lite0_state(), strict=True, assign=True)
-        self.to(memory_format=torch.channels_last)  # depthwise convolutions are half again as fast on a CPU
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # depthwise convolutions are half again as fast on a CPU
         self.requires_grad_(False)
         self.eval()
 

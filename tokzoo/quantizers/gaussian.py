@@ -1,14 +1,15 @@
 """The continuous bottleneck of a variational autoencoder. B batch, L tokens, C channels."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tokzoo.parts import Quantizer
 from tokzoo.tokens import Layout, Posterior, Quantized
 
 LOGVAR_RANGE = (-30.0, 20.0)
 
 
-class GaussianBottleneck(nn.Module):
+class GaussianBottleneck(Quantizer):
     """A diagonal Gaussian per token, with the KL divergence to N(0, 1). arXiv:1312.6114, section 3 and appendix B.
 
     Args:
@@ -20,18 +21,22 @@ class GaussianBottleneck(nn.Module):
     Losses: `kl_loss`, the divergence in nats summed over a sample's tokens and channels, mean over the batch.
     """
 
-    levels = None
-    bits_per_token = None
-
     def __init__(self, code_dim: int):
         super().__init__()
         self.code_dim = code_dim
 
     def forward(
-        self, latents: Tensor, layout: Layout | None = None, *, sample: bool = False, generator: torch.Generator | None = None
+        self,
+        latents: Tensor,
+        layout: Layout | None = None,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
     ) -> Quantized:
         if latents.shape[-1] != 2 * self.code_dim:
-            raise ValueError(f"latents must hold {2 * self.code_dim} channels, mean and logvar; got {tuple(latents.shape)}")
+            raise ValueError(
+                f"latents must hold {2 * self.code_dim} channels, mean and logvar; got {tuple(latents.shape)}"
+            )
         mean, logvar = latents.float().chunk(2, dim=-1)
         posterior = Posterior(mean, logvar.clamp(*LOGVAR_RANGE))
         losses = {"kl_loss": divergence(posterior).sum((1, 2)).mean()}

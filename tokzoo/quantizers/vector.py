@@ -1,18 +1,17 @@
 """Nearest-neighbour vector quantization. B batch, L tokens, C code_dim, K codebook_size."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokzoo.layers.precision import without_autocast
+from tokzoo.parts import Quantizer
 from tokzoo.tokens import Layout, Quantized
 
 CHUNK_VALUES = 2**24  # distances held at once: 64 MiB
 
 
-class VectorQuantizer(nn.Module):
+class VectorQuantizer(Quantizer):
     """Each token becomes its nearest codebook row. VQ-VAE, arXiv:1711.00937, section 3.2.
 
     Args:
@@ -24,8 +23,8 @@ class VectorQuantizer(nn.Module):
     Shapes:
         latents (B, L, C) of any float dtype -> codes (B, L, C) float32, indices (B, L) int64 in [0, K)
 
-    Gradients pass straight through to the latents. Losses, unweighted means: `commitment_loss` pulls latents to their codes,
-    `codebook_loss` codes to latents.
+    Gradients pass straight through to the latents. Losses, unweighted means: `commitment_loss` pulls latents to their
+    codes, `codebook_loss` codes to latents.
 
     Raises:
         ValueError: latents of another width.
@@ -33,6 +32,7 @@ class VectorQuantizer(nn.Module):
 
     def __init__(self, codebook_size: int, code_dim: int, *, normalize: bool = False):
         super().__init__()
+        self.code_dim = code_dim
         self.normalize = normalize
         self.codebook = nn.Parameter(torch.empty(codebook_size, code_dim))
         if normalize:
@@ -45,23 +45,18 @@ class VectorQuantizer(nn.Module):
         """Values per slot: one slot of K."""
         return (len(self.codebook),)
 
-    @property
-    def code_dim(self) -> int:
-        """C, channels of a code."""
-        return int(self.codebook.shape[1])
-
-    @property
-    def bits_per_token(self) -> float:
-        """log2 K."""
-        return math.log2(len(self.codebook))
-
     def rows(self) -> Tensor:
         """The codebook as it is compared and returned, float32 (K, C)."""
         codebook = self.codebook.float()
         return F.normalize(codebook, dim=-1) if self.normalize else codebook
 
     def forward(
-        self, latents: Tensor, layout: Layout | None = None, *, sample: bool = False, generator: torch.Generator | None = None
+        self,
+        latents: Tensor,
+        layout: Layout | None = None,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
     ) -> Quantized:
         if latents.shape[-1] != self.code_dim:
             raise ValueError(f"this codebook has {self.code_dim} channels; got latents {tuple(latents.shape)}")
@@ -85,7 +80,7 @@ class VectorQuantizer(nn.Module):
 
 
 def nearest_rows(points: Tensor, rows: Tensor) -> Tensor:
-    """Index of the Euclidean nearest of `rows` (K, C) for each of `points` (N, C); at most `CHUNK_VALUES` distances at once."""
+    """Index of the Euclidean nearest of `rows` (K, C) for each of `points` (N, C), by chunks of `CHUNK_VALUES`."""
     half_norms = rows.square().sum(-1) / 2
     chunk = max(1, CHUNK_VALUES // len(rows))
     nearest = [torch.addmm(half_norms, part, rows.t(), alpha=-1).argmin(-1) for part in points.split(chunk)]

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tokzoo import images as photos
+from tokzoo.parts import Decoder, Encoder, Quantizer
 from tokzoo.tokens import Features, Quantized, Tokens, TokenSpec
 
 Photo = str | Path | bytes | Image.Image | np.ndarray
@@ -32,15 +33,15 @@ class TokenizerOutput(NamedTuple):
 class VisualTokenizer(nn.Module):
     """Encoder, quantizer and decoder behind `encode` and `decode`.
 
-    A family sets `encoder`, `quantizer` and `decoder` and says its `token_spec`; systems of another shape override `encode`
-    and `decode` whole.
+    A family sets `encoder`, `quantizer` and `decoder` and says its `token_spec`; systems of another shape override
+    `encode` and `decode` whole.
 
     Images are RGB, float, (B, 3, H, W) in [0, 1], in and out. Values are checked only outside `torch.compile`.
     """
 
-    encoder: nn.Module | None
-    quantizer: nn.Module
-    decoder: nn.Module | None
+    encoder: Encoder | None
+    quantizer: Quantizer
+    decoder: Decoder | None
 
     def __init__(self, config: Any):
         super().__init__()
@@ -85,7 +86,12 @@ class VisualTokenizer(nn.Module):
         return self._to_tokens(images, features, quantized)
 
     def decode(
-        self, tokens: Tokens, *, noise: Tensor | None = None, generator: torch.Generator | None = None, clamp: bool = True
+        self,
+        tokens: Tokens,
+        *,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        clamp: bool = True,
     ) -> Tensor:
         """Tokens -> images (B, 3, H, W), float32, clamped to [0, 1]; `clamp=False` gives the raw output.
 
@@ -95,7 +101,7 @@ class VisualTokenizer(nn.Module):
             ValueError: tokens of another layout, length or width, indices out of range.
         """
         placed = self._placed(tokens)
-        images = self._part("decoder")(placed).float()
+        images = self._decoder()(placed).float()
         return images.clamp(0, 1) if clamp else images
 
     def forward(
@@ -105,21 +111,20 @@ class VisualTokenizer(nn.Module):
         features, quantized = self._quantize(images, sample=sample, generator=generator)
         tokens = self._to_tokens(images, features, quantized)
         placed = features._replace(latents=quantized.codes.to(self.dtype), extent=tokens.extent)
-        reconstruction = self._part("decoder")(placed)
+        reconstruction = self._decoder()(placed)
         return TokenizerOutput(reconstruction, features.latents, tokens, quantized.codes, quantized.losses)
 
     def features(self, images: Tensor) -> Tensor:
         """Images -> latents (B, L, C) before quantization."""
         self._check_images(images)
-        latents: Tensor = self._part("encoder")(images.to(self.dtype)).latents
+        latents: Tensor = self._encoder()(images.to(self.dtype)).latents
         return latents
 
     def codes(self, tokens: Tokens) -> Tensor:
         """Tokens -> the vectors (B, L, C) that the decoder reads, whatever the tokens are."""
         if tokens.indices is None:
             return tokens.latents  # type: ignore[return-value]
-        codes: Tensor = self.quantizer.decode(tokens.indices, tokens.layout)
-        return codes
+        return self.quantizer.decode(tokens.indices, tokens.layout)
 
     # where it is
 
@@ -146,7 +151,7 @@ class VisualTokenizer(nn.Module):
         return model
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
-        """Writes config.json and model.safetensors, from which `tokzoo.from_pretrained(folder)` makes this model again."""
+        """Writes config.json and model.safetensors, of which `tokzoo.from_pretrained(folder)` makes the model again."""
         from tokzoo import hub
 
         return hub.save_pretrained(self, folder, dtype=dtype)
@@ -167,7 +172,7 @@ class VisualTokenizer(nn.Module):
         self, images: Tensor, *, sample: bool, generator: torch.Generator | None
     ) -> tuple[Features, Quantized]:
         self._check_images(images)
-        features = self._part("encoder")(images.to(self.dtype))
+        features = self._encoder()(images.to(self.dtype))
         return features, self.quantizer(features.latents, features.layout, sample=sample, generator=generator)
 
     def _to_tokens(self, images: Tensor, features: Features, quantized: Quantized) -> Tokens:
@@ -175,7 +180,7 @@ class VisualTokenizer(nn.Module):
             layout=features.layout,
             indices=quantized.indices,
             latents=quantized.codes if quantized.indices is None else None,
-            levels=self.quantizer.levels if quantized.indices is not None else None,  # type: ignore[arg-type]
+            levels=self.quantizer.levels,
             valid=features.valid,
             extent=tuple(images.shape[2:]),
             geometry=features.geometry,
@@ -187,18 +192,29 @@ class VisualTokenizer(nn.Module):
         codes = self.codes(tokens).to(self.dtype)
         return Features(codes, tokens.layout, tokens.geometry, tokens.valid, tokens.extent)
 
-    def _part(self, name: Literal["encoder", "decoder"]) -> nn.Module:
-        part: nn.Module | None = getattr(self, name)
-        if part is None:
-            other = "decoder" if name == "encoder" else "encoder"
-            raise RuntimeError(f"this model was loaded with part={other!r} and has no {name}; load it whole")
-        return part
+    def _halved(self, name: Literal["encoder", "decoder"]) -> RuntimeError:
+        other = "decoder" if name == "encoder" else "encoder"
+        return RuntimeError(f"this model was loaded with part={other!r} and has no {name}; load it whole")
+
+    def _encoder(self) -> Encoder:
+        if self.encoder is None:
+            raise self._halved("encoder")
+        return self.encoder
+
+    def _decoder(self) -> Decoder:
+        if self.decoder is None:
+            raise self._halved("decoder")
+        return self.decoder
 
     def _check_images(self, images: Tensor) -> None:
         if not isinstance(images, Tensor):
-            raise TypeError(f"images must be a tensor; got {type(images).__name__}. tok.preprocess(...) makes one of photos.")
+            raise TypeError(
+                f"images must be a tensor; got {type(images).__name__}. tok.preprocess(...) makes one of photos."
+            )
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be (B, 3, H, W); got {tuple(images.shape)}. One image needs [None], grey 3 channels.")
+            raise ValueError(
+                f"images must be (B, 3, H, W); got {tuple(images.shape)}. One image needs [None], grey 3 channels."
+            )
         if not len(images):
             raise ValueError("the batch is empty: images must hold at least one")
         if not images.is_floating_point():
@@ -210,7 +226,7 @@ class VisualTokenizer(nn.Module):
     def _check_tokens(self, tokens: Tokens) -> None:
         if not isinstance(tokens, Tokens):
             raise TypeError(
-                f"decode takes Tokens; got {type(tokens).__name__}. Tokens.from_sequence(ids, tok.token_spec) makes them of ids."
+                f"decode takes Tokens; got {type(tokens).__name__}. From ids: Tokens.from_sequence(ids, tok.token_spec)."
             )
         spec = self.token_spec
         if type(tokens.layout) is not type(spec.layout):
@@ -245,14 +261,14 @@ def check_size(height: int, width: int, *, image_size: int, multiple_of: int | N
     if multiple_of is not None and (height % multiple_of or width % multiple_of or not height or not width):
         near = [max(multiple_of, round(side / multiple_of) * multiple_of) for side in (height, width)]
         raise ValueError(
-            f"sides must be multiples of {multiple_of}; got {height}x{width}. The nearest that works is {near[0]}x{near[1]}."
+            f"sides must be multiples of {multiple_of}; got {height}x{width}. The nearest fit is {near[0]}x{near[1]}."
         )
 
 
 def check_range(images: Tensor) -> None:
     """Raises ValueError unless all values are in [0, 1] (with a little slack); NaN is named as such."""
     least, most = (bound.item() for bound in images.detach().aminmax())
-    if -SLACK <= least and most <= 1 + SLACK:
+    if least >= -SLACK and most <= 1 + SLACK:
         return
     if least != least or most != most:
         raise ValueError(f"images hold {int(images.isnan().sum())} NaN values; find where they come from")

@@ -15,8 +15,8 @@ class LossConfig:
     Args:
         mse, l1: pixel distances in [0, 1].
         perceptual: weight of `perceptual_net`: `effnet_lite0` works offline, `lpips_*` need torchvision's backbone.
-        perceptual_upsample: whole factor by which both images are enlarged for `effnet_lite0`; None brings small images to
-            128 pixels, which costs four times the time at 64.
+        perceptual_upsample: whole factor by which both images are enlarged for `effnet_lite0`; None brings small
+            images to 128 pixels, which costs four times the time at 64.
         quantizer: weights of the terms that the quantizer returns, by name (commitment_loss, kl_loss, ...).
         entropy: of the codes, low per token and high over the batch (arXiv:2310.05737, eq. 5); codebooks only.
         adversarial: of the PatchGAN generator term, from step `adversarial_start` on.
@@ -61,7 +61,7 @@ class TrainConfig:
         init: weights to start from, anything that `tokzoo.from_pretrained` takes; it then says the model too.
         freeze: prefixes of parameter names that stay as they are (`encoder`, `quantizer`, `decoder.head` ...).
         split, val_split: of a manifest.csv in `data`.
-        val_data: held-out images, if they are elsewhere; without a split or folder the last batch of `data` is held out.
+        val_data: held-out images, if they are elsewhere; without split or folder one image in twenty is held out.
         recipe: `single_stage`, or TiTok's two stages (`teacher` is then the MaskGIT-VQGAN whose codes it learns first).
         stage_one_steps: of `steps`, those of the first stage of a two-stage recipe.
         batch_size: per process.
@@ -111,7 +111,19 @@ class TrainConfig:
 
 # may differ between a run and its continuation: they change when and where, not what
 FREE_ON_RESUME = frozenset(
-    {"out", "device", "compile", "workers", "log_every", "eval_every", "save_every", "keep", "max_seconds", "data", "val_data"}
+    {
+        "out",
+        "device",
+        "compile",
+        "workers",
+        "log_every",
+        "eval_every",
+        "save_every",
+        "keep",
+        "max_seconds",
+        "data",
+        "val_data",
+    }
 )
 
 

@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
-from torch.utils.data import Subset
 from tqdm import tqdm
 
 from tokzoo._files import write_atomically
-from tokzoo.data.batches import Photos, Prefetcher, TrainingImages, evaluation_images
+from tokzoo.data.batches import Chosen, Photos, Prefetcher, TrainingImages, evaluation_images
 from tokzoo.data.readers import ImageFolder
 from tokzoo.losses.reconstruction import psnr
 from tokzoo.quantizers.vector import VectorQuantizer
@@ -37,19 +36,19 @@ REVIVE_UNTIL = 0.8  # share of a stage, after which the codebook is left to sett
 UNDECAYED = ("norm", "bias", "position", "quer", "token", "codebook", "embed")
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLossError(RuntimeError):
     """The loss is NaN or infinite; the message says which terms and weights. The last good checkpoint stays."""
 
 
 def train(config: TrainConfig) -> Path:
     """Trains a tokenizer; returns the folder of the final model (EMA weights), `config.out/final`.
 
-    Started again with the same `out`, an unfinished run goes on from its last checkpoint, step for step as if it had not
-    been broken. `out` holds config.yaml, metrics.jsonl, tensorboard files and checkpoints.
+    Started again with the same `out`, an unfinished run goes on from its last checkpoint, step for step as if unbroken.
+    `out` holds config.yaml, metrics.jsonl, tensorboard files and checkpoints.
 
     Raises:
         ValueError: `out` holds a run of another config; what differs is named.
-        NonFiniteLoss: training diverged.
+        NonFiniteLossError: training diverged.
         ImportError: the extra `train` is missing.
     """
     try:
@@ -76,7 +75,7 @@ class Run:
     seconds_before: float = 0.0  # of earlier sittings
 
     def go(self) -> Path:
-        """Trains, or goes on training; returns the folder of the final model, or of the checkpoint at which time ran out."""
+        """Trains, or goes on training; returns the folder of the final model, or of the run if time ran out."""
         config = self.config
         stages = build_stages(config)
         tok = build_model(config)
@@ -130,7 +129,7 @@ class StageLoop:
         self.photos, self.held_out = photos, held_out
         self.tok = tok.to(accelerator.device).train()
         freeze(self.tok, keep=stage.trainable, drop=config.freeze)
-        self.objective = stage.objective.to(accelerator.device)
+        self.objective = stage.objective.place(accelerator.device)
         self.ema = Ema(self.tok, config.ema)
         self.code_use = self._code_use()
         self.optimizer = build_optimizer(self.tok, config.optimizer)
@@ -145,7 +144,9 @@ class StageLoop:
         if checkpoint is not None:
             self._restore(checkpoint)
             start = checkpoint.step
-        bar = tqdm(total=self.config.steps, initial=start, disable=not self.accelerator.is_main_process, dynamic_ncols=True)
+        bar = tqdm(
+            total=self.config.steps, initial=start, disable=not self.accelerator.is_main_process, dynamic_ncols=True
+        )
         tick = (time.monotonic(), start)
         with Prefetcher(self._batch, start, workers=self.config.workers) as batches, bar:
             for step, batch in batches:
@@ -243,7 +244,9 @@ class StageLoop:
         limit = self.config.max_seconds
         if limit is None:
             return False
-        late = torch.tensor(time.monotonic() - self.run_.started > limit, device=self.accelerator.device, dtype=torch.int)
+        late = torch.tensor(
+            time.monotonic() - self.run_.started > limit, device=self.accelerator.device, dtype=torch.int
+        )
         return bool(self.accelerator.reduce(late, "sum") > 0)
 
     def _check_finite(self, step: int, losses: Losses, norm: Tensor) -> None:
@@ -252,9 +255,9 @@ class StageLoop:
             return
         terms = {name: float(value) for name, value in losses.terms.items()}
         bad = [name for name, value in self.tok.named_parameters() if not bool(value.isfinite().all())]
-        raise NonFiniteLoss(
+        raise NonFiniteLossError(
             f"step {step}: loss {float(losses.total)}, gradient norm {float(norm)}, terms {terms}; "
-            f"{len(bad)} weights are not finite, first {bad[:3]}. The last good checkpoint in {self.run_.folder} stays. "
+            f"{len(bad)} weights are not finite, first {bad[:3]}. The last checkpoint in {self.run_.folder} is good. "
             "Try a lower learning rate, a longer warm-up, precision=float32, or fewer loss terms."
         )
 
@@ -270,7 +273,7 @@ class StageLoop:
     @torch.no_grad()
     def _evaluate(self, step: int) -> None:
         """PSNR of the averaged weights on the held-out images."""
-        if self.held_out is None or self.config.recipe != "single_stage" and self.number == 0:
+        if self.config.recipe != "single_stage" and self.number == 0:
             return
         self.tok.eval()
         with self.ema.applied(self.tok):
@@ -323,7 +326,7 @@ def split_photos(config: TrainConfig) -> tuple[Photos, Photos]:
         raise ValueError(f"{config.data} holds one image: training needs another to hold out; or give val_data=")
     order = np.random.default_rng(0).permutation(len(learned)).tolist()
     count = min(config.eval_images, max(1, len(learned) // 20))
-    return Subset(learned, order[count:]), Subset(learned, order[:count])
+    return Chosen(learned, order[count:]), Chosen(learned, order[:count])
 
 
 class Log:
@@ -367,7 +370,9 @@ def freeze(tok: nn.Module, *, keep: tuple[str, ...], drop: tuple[str, ...]) -> N
     names = [name for name, _ in tok.named_parameters()]
     for prefix in drop:
         if not any(name.startswith(prefix) for name in names):
-            raise ValueError(f"freeze={prefix!r} names no parameter; names begin with {sorted({n.split('.')[0] for n in names})}")
+            raise ValueError(
+                f"freeze={prefix!r} names no parameter; names begin with {sorted({n.split('.')[0] for n in names})}"
+            )
     for name, parameter in tok.named_parameters():
         parameter.requires_grad_(name.startswith(keep) and not (drop and name.startswith(drop)))
     if not any(parameter.requires_grad for parameter in tok.parameters()):

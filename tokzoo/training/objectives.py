@@ -1,9 +1,10 @@
-"""What a stage minimises. An objective owns all that is not the tokenizer: teachers, discriminators, running statistics.
+"""What a stage minimises. An objective owns all that is not the tokenizer: teachers, discriminators, statistics.
 
 B batch, H W pixels, L tokens, C channels, K codebook_size.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -32,12 +33,26 @@ class Losses(NamedTuple):
 
 
 class Objective(nn.Module):
-    """Base: a loss of a tokenizer on a batch, and what keeps its codebook alive.
+    """Base: a loss of a tokenizer on a batch.
 
-    Buffers of an objective are saved with the run. Frozen networks are held out of its state dict.
+    Parameters and buffers of an objective are saved with the run; `frozen` is a plain list: its networks are not.
     """
 
-    discriminator: PatchDiscriminator | None = None
+    discriminator: PatchDiscriminator | None
+
+    def __init__(self, weights: LossConfig):
+        super().__init__()
+        self.weights = weights
+        self.frozen: list[nn.Module] = []
+        self.discriminator = None
+
+    __call__: Callable[..., Losses]
+
+    def place(self, device: torch.device) -> Self:
+        """Moves everything, frozen networks too."""
+        for network in self.frozen:
+            network.to(device)
+        return self.to(device)
 
     def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
         """Images (B, 3, H, W) in [0, 1] -> losses. All randomness comes from `generator`."""
@@ -56,19 +71,12 @@ class Reconstruction(Objective):
     """
 
     def __init__(self, weights: LossConfig):
-        super().__init__()
-        self.weights = weights
-        self._frozen: list[nn.Module] = []  # a list: not in the state dict
+        super().__init__(weights)
         if weights.perceptual:
-            self._frozen.append(perceptual_loss(weights.perceptual_net, upsample=weights.perceptual_upsample))
+            self.frozen.append(perceptual_loss(weights.perceptual_net, upsample=weights.perceptual_upsample))
         if weights.adversarial:
             self.discriminator = PatchDiscriminator()
             self.lecam = LeCam()
-
-    def to(self, *args: object, **kwargs: object) -> "Reconstruction":
-        for network in self._frozen:
-            network.to(*args, **kwargs)  # type: ignore[arg-type]
-        return super().to(*args, **kwargs)  # type: ignore[arg-type]
 
     def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
         output = _run(tok, images, generator)
@@ -80,7 +88,7 @@ class Reconstruction(Objective):
         if weights.l1:
             terms["l1"] = F.l1_loss(made, images)
         if weights.perceptual:
-            terms["perceptual"] = self._frozen[0](made, images)
+            terms["perceptual"] = self.frozen[0](made, images)
         for name, value in output.losses.items():
             if weights.quantizer.get(name):
                 terms[name] = value
@@ -103,7 +111,7 @@ class Reconstruction(Objective):
 
 
 class ProxyCodes(Objective):
-    """Stage 1 of TiTok: the decoder names the codes that a frozen grid tokenizer gives the picture. arXiv:2406.07550, 3.3.
+    """Stage 1 of TiTok: the decoder names the codes that a frozen grid tokenizer gives. arXiv:2406.07550, 3.3.
 
     Args:
         teacher: tokenizer with one code per patch of the student.
@@ -111,17 +119,12 @@ class ProxyCodes(Objective):
     """
 
     def __init__(self, teacher: VisualTokenizer, weights: LossConfig):
-        super().__init__()
-        self.weights = weights
-        self._frozen = [teacher.eval().requires_grad_(False)]  # a list: not in the state dict
-
-    def to(self, *args: object, **kwargs: object) -> "ProxyCodes":
-        self._frozen[0].to(*args, **kwargs)  # type: ignore[arg-type]
-        return super().to(*args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(weights)
+        self.frozen.append(teacher.eval().requires_grad_(False))
 
     def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
         with torch.no_grad():
-            wanted = self._frozen[0].encode(images).indices  # (B, h * w)
+            wanted = self.frozen[0].encode(images).indices  # type: ignore[operator]  # (B, h * w)
         output = _run(tok, images, generator)
         logits = output.reconstruction.float().flatten(2)  # (B, K, h * w)
         terms = {"cross_entropy": F.cross_entropy(logits, wanted)}
@@ -194,5 +197,7 @@ def _code_entropy(tok: nn.Module, latents: Tensor) -> Tensor:
         points = F.normalize(points, dim=-1)
     with without_autocast(points.device):
         rows = quantizer.rows()
-        closeness = 2 * points @ rows.t() - rows.square().sum(-1)  # minus the squared distance, up to a constant per point
+        closeness = 2 * points @ rows.t() - rows.square().sum(
+            -1
+        )  # minus the squared distance, up to a constant per point
         return entropy_loss(closeness / ENTROPY_TEMPERATURE)

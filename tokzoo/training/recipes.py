@@ -55,7 +55,9 @@ def titok_two_stage(config: TrainConfig) -> list[Stage]:
     def make_pixels(tok: VisualTokenizer) -> VisualTokenizer:
         student = type(tok)(replace(tok.config, head="code_mixture"))
         own = {key.replace("decoder.head.", "decoder.head.logits."): value for key, value in tok.state_dict().items()}
-        lent = {f"decoder.head.{key}": value for key, value in teacher.state_dict().items() if key.startswith("decoder.")}
+        lent = {
+            f"decoder.head.{key}": value for key, value in teacher.state_dict().items() if key.startswith("decoder.")
+        }
         codebook = {"decoder.head.codebook.weight": teacher.state_dict()["quantizer.codebook"]}
         student.load_state_dict({**own, **lent, **codebook})
         return student

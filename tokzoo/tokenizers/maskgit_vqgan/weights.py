@@ -26,7 +26,7 @@ def convert(state: Mapping[str, "Tensor"], config: MaskgitVqganConfig) -> dict[s
 
 
 def read_config(published: Mapping[str, Any]) -> MaskgitVqganConfig | None:
-    """The sizes in the authors' own names (the model section of their yaml), or None if these are not of this family."""
+    """The sizes in the authors' own names (the model section of their yaml), or None for another family's."""
     if not {"channel_mult", "hidden_channels", "num_res_blocks", "z_channels"} <= set(published):
         return None
     return MaskgitVqganConfig(
@@ -55,7 +55,9 @@ ARCHITECTURES = (
                 sources=(Source(repo="fun-research/TiTok", files=("maskgit-vqgan-imagenet-f16-256.bin",)),),
                 code_licence="Apache-2.0",
                 licence="Apache-2.0",
-                scores=(Score(metric="rFID", value=2.28, protocol="ImageNet val 50k, as the MaskGIT repository gives it"),),
+                scores=(
+                    Score(metric="rFID", value=2.28, protocol="ImageNet val 50k, as the MaskGIT repository gives it"),
+                ),
                 checked="manifest",
             ),
         ),

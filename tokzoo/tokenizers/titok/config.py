@@ -60,9 +60,7 @@ def _legacy(num_tokens: int, size: VitSize) -> TitokConfig:
 
 
 def _vq8k(num_tokens: int, encoder: VitSize) -> TitokConfig:
-    return TitokConfig(
-        num_tokens=num_tokens, encoder=encoder, codebook_size=8192, code_dim=64, normalize_codes=False
-    )
+    return TitokConfig(num_tokens=num_tokens, encoder=encoder, codebook_size=8192, code_dim=64, normalize_codes=False)
 
 
 def _kl16(num_tokens: int, encoder: VitSize) -> TitokConfig:

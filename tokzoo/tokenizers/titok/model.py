@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from tokzoo.decoders.mask_token import CodeLogitsHead, MaskTokenDecoder, PixelHead
 from tokzoo.decoders.maskgit_cnn import CodeMixtureHead, MaskgitCnnDecoder
 from tokzoo.encoders.latent_query import LatentQueryEncoder
+from tokzoo.parts import Quantizer
 from tokzoo.quantizers.gaussian import GaussianBottleneck
 from tokzoo.quantizers.vector import VectorQuantizer
 from tokzoo.tokenizers.base import VisualTokenizer
@@ -18,7 +19,7 @@ class Titok(VisualTokenizer):
     """A row of `num_tokens` tokens from a square image.
 
     Raises:
-        ValueError: an image size that patches do not divide, or a legacy head whose grid is not that of its pixel decoder.
+        ValueError: an image size that patches do not divide, or a legacy head of another grid than its pixel decoder's.
     """
 
     decoder: MaskTokenDecoder | None
@@ -37,7 +38,7 @@ class Titok(VisualTokenizer):
             code_dim=2 * config.code_dim if is_kl else config.code_dim,
             scrambled=config.scrambled,
         )
-        self.quantizer: nn.Module = (
+        self.quantizer: Quantizer = (
             GaussianBottleneck(config.code_dim)
             if is_kl
             else VectorQuantizer(config.codebook_size, config.code_dim, normalize=config.normalize_codes)
@@ -64,16 +65,18 @@ class Titok(VisualTokenizer):
 
     def decode(self, tokens: Tokens, **options: Any) -> Tensor:
         if self.config.head == "code_logits":
-            raise ValueError("a stage 1 TiTok makes no pixels: its output are pixel_code_logits(tokens); stage 2 decodes")
+            raise ValueError(
+                "a stage 1 TiTok makes no pixels: its output are pixel_code_logits(tokens); stage 2 decodes"
+            )
         return super().decode(tokens, **options)
 
     def pixel_code_logits(self, tokens: Tokens) -> Tensor:
-        """Logits (B, K, h, w) over the pixel codebook, of the legacy models: what stage 1 learns, what stage 2 mixes by.
+        """Logits (B, K, h, w) over the pixel codebook, of the legacy models: what stage 1 learns and stage 2 mixes by.
 
         Raises:
             ValueError: a model that makes pixels directly.
         """
-        decoder = self._part("decoder")
+        decoder = self._decoder()
         if isinstance(decoder.head, PixelHead):
             raise ValueError("a TiTok with head='pixels' has no pixel codebook")
         head = decoder.head.logits if isinstance(decoder.head, CodeMixtureHead) else decoder.head
