@@ -253,7 +253,7 @@ class StageLoop:
         scaled = self.config.precision == "fp16"  # an infinite norm is then a step that the loss scaler leaves out
         if bool(losses.total.isfinite()) and (scaled or bool(torch.as_tensor(norm).isfinite())):
             return
-        terms = {name: float(value) for name, value in losses.terms.items()}
+        terms = {name: float(value.detach()) for name, value in losses.terms.items()}
         bad = [name for name, value in self.tok.named_parameters() if not bool(value.isfinite().all())]
         raise NonFiniteLossError(
             f"step {step}: loss {float(losses.total)}, gradient norm {float(norm)}, terms {terms}; "
@@ -262,8 +262,8 @@ class StageLoop:
         )
 
     def _report(self, step: int, losses: Losses, norm: Tensor, rate: float, bar: "tqdm[Any]") -> None:
-        numbers = {name: float(value) for name, value in losses.terms.items()}
-        numbers |= {"loss": float(losses.total), "gradient_norm": float(norm), "images_per_second": rate}
+        numbers = {name: float(value.detach()) for name, value in losses.terms.items()}
+        numbers |= {"loss": float(losses.total.detach()), "gradient_norm": float(norm), "images_per_second": rate}
         numbers["lr"] = self.prepared.param_groups[0]["lr"]
         if self.code_use is not None:
             numbers |= {"usage": self.code_use.usage(), "perplexity": self.code_use.perplexity()}
@@ -300,7 +300,8 @@ class StageLoop:
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         self.tok.load_state_dict(checkpoint.model)
-        self.ema.averages = {name: value.to(self.accelerator.device) for name, value in checkpoint.ema.items()}
+        device = self.accelerator.device
+        self.ema.averages = {name: checkpoint.ema[name].to(device) for name in self.ema.averages}  # files sort by name
         self.objective.load_state_dict(_under(checkpoint.objective, "objective."))
         if self.code_use is not None:
             self.code_use.load_state_dict(_under(checkpoint.objective, "code_use."))

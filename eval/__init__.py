@@ -1,0 +1,1 @@
+"""Scores of shipped checkpoints, made by scripts that anyone can run again."""
