@@ -35,7 +35,9 @@ def features(extractor: EfficientNetLite0Features, images: Tensor) -> Tensor:
     pooled = []
     for part in images.split(128):
         enlarged = F.interpolate(part, (FEATURE_SIDE, FEATURE_SIDE), mode="bicubic", antialias=True).clamp(0, 1)
-        pooled.append(extractor.network.forward_head(extractor.network.forward_features(enlarged * 2 - 1), pre_logits=True))
+        pooled.append(
+            extractor.network.forward_head(extractor.network.forward_features(enlarged * 2 - 1), pre_logits=True)
+        )
     return torch.cat(pooled)
 
 
@@ -132,7 +134,9 @@ def main() -> None:
     tok = tokzoo.from_pretrained(folder)
     scores = probe(tok, arguments.photos)
     steps = next(
-        int(line.split(": ")[1]) for line in (arguments.run / "config.yaml").read_text().splitlines() if line.startswith("steps:")
+        int(line.split(": ")[1])
+        for line in (arguments.run / "config.yaml").read_text().splitlines()
+        if line.startswith("steps:")
     )
     about = {
         "steps": checkpoint.step,

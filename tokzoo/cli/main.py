@@ -28,8 +28,13 @@ def build_parser() -> ArgumentParser:
     for name, function in COMMANDS.items():
         text = inspect.getdoc(function) or ""
         sub = ArgumentParser(description=text.split("\n\nArgs:")[0])
-        switches = [key for key, value in inspect.signature(function).parameters.items() if value.default is False]
-        sub.add_function_arguments(function, as_positional=True, as_group=False, skip=set(switches))
+        parameters = inspect.signature(function).parameters
+        switches = [key for key, value in parameters.items() if value.default is False]
+        lists = [key for key, value in parameters.items() if str(value.annotation).startswith("list")]
+        for key in lists:
+            required = parameters[key].default is inspect.Parameter.empty
+            sub.add_argument(key if required else f"--{key}", nargs="+", type=str, help=_help_of(text, key))
+        sub.add_function_arguments(function, as_positional=True, as_group=False, skip={*switches, *lists})
         for key in switches:
             sub.add_argument(f"--{key}", action="store_true", help=_help_of(text, key))
         subcommands.add_subcommand(name, sub, help=text.splitlines()[0])
