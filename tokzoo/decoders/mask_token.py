@@ -82,7 +82,7 @@ class PixelHead(nn.Module):
         # an untrained head paints mid-grey and passes the patches on: training starts about 5 dB better
         nn.init.normal_(self.to_patch.weight, std=0.1 * width**-0.5)
         nn.init.dirac_(self.smooth.weight)
-        nn.init.constant_(self.smooth.bias, 0.5)
+        nn.init.constant_(self.smooth.bias, 0.5)  # type: ignore[arg-type]
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.smooth(unpatchify(self.to_patch(hidden), self.patch_size))

@@ -53,7 +53,7 @@ class LatentQueryEncoder(Encoder):
         self.to_code = nn.Linear(width, code_dim)
         with torch.no_grad():  # an untrained encoder sees pixels around mid-grey, at about the scale of the positions
             self.patch_embed.weight.mul_(4)
-            self.patch_embed.bias.copy_(-self.patch_embed.weight.sum((1, 2, 3)) / 2)
+            self.patch_embed.bias.copy_(-self.patch_embed.weight.sum((1, 2, 3)) / 2)  # type: ignore[union-attr]
         for parameter in (self.class_token, self.positions, self.queries, self.query_positions):
             nn.init.normal_(parameter, std=width**-0.5)
 

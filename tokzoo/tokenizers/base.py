@@ -226,7 +226,7 @@ class VisualTokenizer(nn.Module):
     def _check_tokens(self, tokens: Tokens) -> None:
         if not isinstance(tokens, Tokens):
             raise TypeError(
-                f"decode takes Tokens; got {type(tokens).__name__}. From ids: Tokens.from_sequence(ids, tok.token_spec)."
+                f"decode takes Tokens; got {type(tokens).__name__}. Ids: Tokens.from_sequence(ids, tok.token_spec)."
             )
         spec = self.token_spec
         if type(tokens.layout) is not type(spec.layout):
