@@ -1,6 +1,8 @@
 """State dicts: read safely, checked whole."""
 
 import hashlib
+import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +26,11 @@ def read_state(file: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model"):
         if isinstance(state.get(wrapper), Mapping):
             state = dict(state[wrapper])
-    strangers = [key for key, value in state.items() if not isinstance(value, Tensor)]
-    if strangers or not state:
-        raise ValueError(f"{file} is no state dict: these entries are not tensors: {strangers[:SHOWN]}")
+    if not state:
+        raise ValueError(f"{file} holds no tensors")
+    strangers = [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+    if strangers:
+        raise ValueError(f"{file} is no state dict: these entries are not named tensors: {strangers[:SHOWN]}")
     return state
 
 
@@ -41,22 +45,22 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
 
 
 def _read_pickle(file: Path) -> dict[str, Any]:
-    import pickle
-
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(f"{file} was not opened: it holds more than tensors, or is broken ({first})") from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{file} is broken ({error}); delete it and fetch it again") from error
+    except OSError:
+        raise
+    except Exception as error:  # foreign bytes can end the unpickler in IndexError, KeyError, struct.error and more
+        if stranger := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise ValueError(f"{file} was not opened: it asks for {stranger[1]}; only tensors are read") from error
+        first = (str(error).splitlines() or ["it ends too early"])[0]
+        raise ValueError(f"{file} is broken ({first}); delete it and fetch it again") from error
     if not isinstance(state, Mapping):
         raise ValueError(f"{file} is no state dict but a {type(state).__name__}")
     return dict(state)
 
 
 def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
-    """Raises ValueError unless `given` has just the keys and shapes of `own`, naming all that is wrong at once."""
+    """Raises ValueError unless `given` has just the keys and shapes of `own`; all that is wrong is named at once."""
     problems = [
         *_list("missing", [key for key in own if key not in given]),
         *_list("unexpected", [key for key in given if key not in own]),
@@ -66,6 +70,14 @@ def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: st
                 f"{key} {tuple(given[key].shape)} for {tuple(own[key].shape)}"
                 for key in own
                 if key in given and own[key].shape != given[key].shape
+            ],
+        ),
+        *_list(
+            "integers for floats",
+            [
+                f"{key} {given[key].dtype}"
+                for key in own
+                if key in given and own[key].is_floating_point() and not given[key].is_floating_point()
             ],
         ),
     ]
@@ -90,18 +102,25 @@ def check_hash(file: Path, sha256: str | None) -> None:
         raise ValueError(f"{file} has sha256 {found}, recorded is {sha256}; delete it and fetch it again")
 
 
+_building = threading.RLock()
+
+
 @contextmanager
 def without_parameters() -> Iterator[None]:
-    """While open, modules are built with parameters on the meta device (no memory, no initialisation), buffers real."""
-    register = nn.Module.register_parameter
+    """While open, modules are built with parameters on the meta device (no memory, no initialisation), buffers real.
+
+    Only in the thread that opened it; a second thread waits.
+    """
+    register, thread = nn.Module.register_parameter, threading.get_ident()
 
     def register_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None:
+        if parameter is not None and threading.get_ident() == thread:
             parameter = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
         register(module, name, parameter)
 
-    nn.Module.register_parameter = register_meta  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
+    with _building:
+        nn.Module.register_parameter = register_meta  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = register  # type: ignore[method-assign]

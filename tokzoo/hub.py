@@ -1,9 +1,8 @@
 """Find, download, convert, check, save, push. Loading is strict: a state dict fits whole, or nothing is loaded."""
 
 import json
-import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,11 +17,10 @@ if TYPE_CHECKING:
 
     from tokzoo.tokenizers.base import VisualTokenizer
 
-logger = logging.getLogger(__name__)
-
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 CANDIDATES = (WEIGHTS, "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
 FORMAT = "tokzoo"  # marks a config.json of ours
+WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # a name that ends so is a file's
 Part = Literal["encoder", "decoder"]
 
 
@@ -31,7 +29,7 @@ class Found:
     """A model's sizes and where its weights lie. `ours`: saved by `save_pretrained`, so no key rules apply."""
 
     architecture: Architecture
-    name: str
+    name: str | None
     config: Any
     file: Path
     ours: bool
@@ -84,11 +82,12 @@ def from_pretrained(
     Raises:
         KeyError: an unknown name, or checkpoint keys that no rule reads.
         FileNotFoundError: the weights are nowhere; the message names the files looked for.
+        ConnectionError: the hub could not be reached and the cache has none of them.
         ValueError: a broken file, or a state dict that does not fit: all that is missing, unexpected or of another
             shape is named, up to ten of each.
     """
     download = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
-    found = _locate(str(name), subfolder, download)
+    found = _locate(name, subfolder, download)
     config = registry.override(found.config, overrides)
     model = _build(found.architecture, config, empty=True)
     if part is not None:
@@ -101,7 +100,7 @@ def from_pretrained(
 def load_weights(
     model: "VisualTokenizer", file: str | Path, *, converted: bool = False, architecture: Architecture | None = None
 ) -> None:
-    """Loads a published weights file into `model`, whole or not at all.
+    """Loads a published weights file into `model`, whole or not at all; its dtype and device stay as they are.
 
     Args:
         converted: the file has our key names already (`save_pretrained`).
@@ -119,26 +118,19 @@ def load_weights(
     own = model.state_dict()
     _state.check_fit(own, kept, str(file))
     upcast = {key: value.to(torch.float32) if value.is_floating_point() else value for key, value in kept.items()}
-    model.load_state_dict(upcast, strict=True, assign=True)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+    model.load_state_dict(upcast, strict=True, assign=any(value.is_meta for value in own.values()))
 
 
 def save_pretrained(model: "VisualTokenizer", folder: str | Path, *, dtype: "torch.dtype | None" = None) -> Path:
-    """Writes config.json and model.safetensors into `folder`, each atomically. `dtype` casts floating-point weights."""
+    """Writes config.json and model.safetensors into `folder`, each atomically. `dtype` casts what is floating-point."""
     from safetensors.torch import save_file
 
     if model.encoder is None or model.decoder is None:
         raise ValueError("this model was loaded by halves; only a whole one can be saved")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    cast = dtype or model.dtype
     state = {
-        key: (value.to(cast) if value.is_floating_point() else value).detach().cpu().contiguous()
+        key: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
         for key, value in model.state_dict().items()
     }
-    with replace_atomically(folder / WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
     described = {
         "format": FORMAT,
         "version": _version(),
@@ -146,6 +138,10 @@ def save_pretrained(model: "VisualTokenizer", folder: str | Path, *, dtype: "tor
         "name": model.name,
         "config": asdict(model.config),
     }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replace_atomically(folder / WEIGHTS) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
     write_atomically(folder / CONFIG, json.dumps(described, indent=2) + "\n")
     return folder
 
@@ -167,10 +163,10 @@ def push_to_hub(
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
-    api.create_repo(repo, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, dtype=dtype)
         write_atomically(Path(folder) / CARD, card or model_card(model, repo))
+        api.create_repo(repo, private=private, exist_ok=True)
         commit = api.upload_folder(repo_id=repo, folder_path=folder, revision=revision, commit_message=commit_message)
     return str(commit.commit_url)
 
@@ -190,18 +186,18 @@ def model_card(model: "VisualTokenizer", repo: str) -> str:
 # --- finding ---------------------------------------------------------------------------------------------------------
 
 
-def _locate(name: str, subfolder: str | None, download: Mapping[str, Any]) -> Found:
-    path = Path(name).expanduser()
+def _locate(name: str | Path, subfolder: str | None, download: Mapping[str, Any]) -> Found:
+    path, text = Path(name).expanduser(), str(name)
     if path.is_dir():
-        return _in_folder(path / subfolder if subfolder else path, name)
+        return _in_folder(path / (subfolder or ""))
     if path.is_file():
-        return _in_folder(path.parent, name, file=path)
-    if name.startswith("hf-hub:") or "/" in name:
-        repo = name.removeprefix("hf-hub:")
-        if path.is_absolute() or repo.count("/") != 1:
-            raise FileNotFoundError(f"{name} is neither a folder, a file nor a hub repository (owner/name)")
-        return _on_hub(repo, subfolder, download)
-    return _registered(name, download)
+        return _in_folder(path.parent, file=path)
+    repo = text.removeprefix("hf-hub:")
+    on_hub = repo != text or "/" in text
+    local = isinstance(name, Path) or path.is_absolute() or text.startswith(("~", ".")) or path.suffix in WEIGHTS_SUFFIXES
+    if local or (on_hub and repo.count("/") != 1):
+        raise FileNotFoundError(f"{name} is neither a folder, a file nor a hub repository (owner/name)")
+    return _on_hub(repo, subfolder, download) if on_hub else _registered(text, download)
 
 
 def _registered(name: str, download: Mapping[str, Any]) -> Found:
@@ -210,36 +206,28 @@ def _registered(name: str, download: Mapping[str, Any]) -> Found:
         raise KeyError(f"{name!r} has no weights; tokzoo.create_model({name!r}) makes an untrained one")
     full_name = architecture.full_name(weights)
     if weights.shipped:
-        return _in_folder(data_folder("checkpoints") / full_name, full_name)
+        return _in_folder(data_folder("checkpoints") / full_name)
     _warn_of_licence(full_name, weights)
-    tried = []
-    for source in weights.sources:
-        wanted = {**download, "revision": download.get("revision") or source.revision}
-        for filename in source.files:
-            file = _fetch(source.repo, filename, wanted)
-            if file is not None:
-                _state.check_hash(file, weights.sha256)
-                return Found(architecture, full_name, architecture.config, file, ours=False)
-            tried.append(f"{source.repo}: {filename}")
-    where = (
-        "in the cache (local_files_only or HF_HUB_OFFLINE is set)" if download.get("local_files_only") else "on the hub"
-    )
-    raise FileNotFoundError(f"no weights of {full_name} {where}. Looked for " + "; ".join(tried))
+    wanted = [
+        (source.repo, filename, download["revision"] or source.revision)
+        for source in weights.sources
+        for filename in source.files
+    ]
+    file = _fetch(wanted, download, missing=f"no weights of {full_name}")
+    _state.check_hash(file, weights.sha256)
+    return Found(architecture, full_name, architecture.config, file, ours=False)
 
 
 def _on_hub(repo: str, subfolder: str | None, download: Mapping[str, Any]) -> Found:
-    prefix = f"{subfolder}/" if subfolder else ""
-    config = _fetch(repo, prefix + CONFIG, download)
-    if config is None:
-        raise FileNotFoundError(f"{repo} holds no {prefix}{CONFIG}: tokzoo cannot tell what model it is")
-    for filename in CANDIDATES:
-        file = _fetch(repo, prefix + filename, download)
-        if file is not None:
-            return _described(config, file, repo)
-    raise FileNotFoundError(f"{repo} holds none of {', '.join(prefix + candidate for candidate in CANDIDATES)}")
+    def fetch(filenames: Iterable[str], missing: str) -> Path:
+        inside = [f"{subfolder}/{filename}" if subfolder else filename for filename in filenames]
+        return _fetch([(repo, path, download["revision"]) for path in inside], download, missing=missing)
+
+    config = fetch([CONFIG], f"no file or folder {repo} here, and no {CONFIG} there that tells what model it is")
+    return _described(config, fetch(CANDIDATES, f"no weights in {repo}"))
 
 
-def _in_folder(folder: Path, name: str, *, file: Path | None = None) -> Found:
+def _in_folder(folder: Path, *, file: Path | None = None) -> Found:
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(
             f"{folder} holds no {CONFIG}. For bare weights of a registered model: "
@@ -248,41 +236,57 @@ def _in_folder(folder: Path, name: str, *, file: Path | None = None) -> Found:
     file = file or next((folder / candidate for candidate in CANDIDATES if (folder / candidate).is_file()), None)
     if file is None:
         raise FileNotFoundError(f"{folder} holds none of {', '.join(CANDIDATES)}")
-    return _described(folder / CONFIG, file, name)
+    return _described(folder / CONFIG, file)
 
 
-def _described(config_file: Path, file: Path, name: str) -> Found:
+def _described(config_file: Path, file: Path) -> Found:
     """A model by its config.json: ours, or one that a family knows as its authors'."""
     try:
-        described = json.loads(config_file.read_text())
+        described = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{config_file} is not JSON: {error}") from error
+    known = registry.architectures()
     if isinstance(described, dict) and described.get("format") == FORMAT:
-        architecture = registry.find(described["architecture"])[0]
-        config = registry.override(architecture.config, described["config"])
-        return Found(architecture, described.get("name") or name, config, file, ours=True)
-    for architecture in registry.architectures().values():
+        name = described.get("architecture")
+        if name not in known:
+            raise ValueError(f"{config_file} is of the architecture {name!r}, which tokzoo {_version()} does not know")
+        config = registry.override(known[name].config, described["config"])
+        return Found(known[name], described.get("name"), config, file, ours=True)
+    for architecture in known.values():
         if architecture.read_config is not None and isinstance(described, dict):
             config = registry.load_object(architecture.read_config)(described)
             if config is not None:
-                return Found(architecture, name, config, file, ours=False)
+                return Found(architecture, None, config, file, ours=False)
     raise ValueError(f"{config_file} is neither tokzoo's nor that of a published model that tokzoo knows")
 
 
-def _fetch(repo: str, filename: str, download: Mapping[str, Any]) -> Path | None:
-    """The cached or downloaded file; None where the repository (or, offline, the cache) lacks it."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+def _fetch(wanted: Iterable[tuple[str, str, str | None]], download: Mapping[str, Any], *, missing: str) -> Path:
+    """The first of some files (repository, path, revision) that the cache or the hub has.
 
-    try:
-        return Path(hf_hub_download(repo, filename, **download))
-    except LocalEntryNotFoundError as error:
-        if download.get("local_files_only"):
-            return None
-        raise ConnectionError(f"the hub could not be reached for {repo}: {filename}, and the cache lacks it") from error
-    except (EntryNotFoundError, RepositoryNotFoundError) as error:
-        logger.debug("%s: %s: %s", repo, filename, error)
-        return None
+    Once the hub was out of reach, only the cache is asked: each attempt costs half a minute of retries.
+    """
+    from huggingface_hub import errors, hf_hub_download
+
+    reasons = {  # the first that fits
+        errors.LocalEntryNotFoundError: "not in the cache",
+        errors.GatedRepoError: "gated: accept its terms on the hub and pass token=",
+        errors.RepositoryNotFoundError: "no such repository, or a private one",
+        errors.RevisionNotFoundError: "no such revision",
+        errors.EntryNotFoundError: "no such file",
+    }
+    options, tried, unreached = dict(download), [], None
+    for repo, path, revision in wanted:
+        try:
+            return Path(hf_hub_download(repo, path, **{**options, "revision": revision}))
+        except tuple(reasons) as error:
+            reason = next(text for kind, text in reasons.items() if isinstance(error, kind))
+            tried.append(f"{repo}: {path} ({reason})")
+            if isinstance(error, errors.LocalEntryNotFoundError) and not options["local_files_only"]:
+                unreached, options["local_files_only"] = error, True
+    message = f"{missing}. Looked for {'; '.join(tried)}"
+    if unreached is not None:
+        raise ConnectionError(f"{message}. The hub could not be reached, or HF_HUB_OFFLINE is set") from unreached
+    raise FileNotFoundError(message)
 
 
 def data_folder(name: Literal["checkpoints"]) -> Path:
@@ -300,7 +304,7 @@ _warned: set[str] = set()
 def _warn_of_licence(full_name: str, weights: Weights) -> None:
     if weights.licence.lower() not in registry.FREE_LICENCES and full_name not in _warned:
         _warned.add(full_name)
-        warnings.warn(f"the weights {full_name} are under {weights.licence}: mind its terms", stacklevel=4)
+        warnings.warn(f"the weights {full_name} are under {weights.licence}: mind its terms", stacklevel=5)
 
 
 # --- building -------------------------------------------------------------------------------------------------------
@@ -317,16 +321,16 @@ def _build(architecture: Architecture, config: Any, *, empty: bool = False) -> "
 
 
 def _architecture_of(model: "VisualTokenizer") -> Architecture:
-    """The registered architecture a model was made from: by its name, else by its class."""
+    """The registered architecture a model was made from: by its name, else by class and sizes."""
     known = registry.architectures()
     stem = (model.name or "").partition(".")[0]
     if stem in known:
         return known[stem]
     wanted = f"{type(model).__module__}:{type(model).__qualname__}"
-    for architecture in known.values():
-        if architecture.model == wanted:
-            return architecture
-    raise KeyError(f"{wanted} is not registered; tokzoo.register_architecture makes it so")
+    same = [architecture for architecture in known.values() if architecture.model == wanted]
+    if not same:
+        raise KeyError(f"{wanted} is not registered; tokzoo.register_architecture makes it so")
+    return next((architecture for architecture in same if architecture.config == model.config), same[0])
 
 
 def _version() -> str:
