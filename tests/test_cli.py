@@ -26,7 +26,10 @@ def test_info_shows_hub_licence_and_scores(capsys: pytest.CaptureFixture[str]) -
 
 def test_an_unknown_name_is_explained_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "titok_nona"]) == 1
-    assert capsys.readouterr().err == "tokzoo info: no model is called 'titok_nona'; did you mean titok_nano?\n"
+    assert (
+        capsys.readouterr().err
+        == "tokzoo info: no model is called 'titok_nona'; did you mean titok_nano, titok_l32, titok_b64?\n"
+    )
 
 
 def test_reconstruct_writes_pictures_and_prints_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,7 +194,9 @@ def _locate(name: str | Path, subfolder: str | None, download: Mapping[str, Any]
         return _in_folder(path.parent, file=path)
     repo = text.removeprefix("hf-hub:")
     on_hub = repo != text or "/" in text
-    local = isinstance(name, Path) or path.is_absolute() or text.startswith(("~", ".")) or path.suffix in WEIGHTS_SUFFIXES
+    local = (
+        isinstance(name, Path) or path.is_absolute() or text.startswith(("~", ".")) or path.suffix in WEIGHTS_SUFFIXES
+    )
     if local or (on_hub and repo.count("/") != 1):
         raise FileNotFoundError(f"{name} is neither a folder, a file nor a hub repository (owner/name)")
     return _on_hub(repo, subfolder, download) if on_hub else _registered(text, download)
@@ -278,7 +280,7 @@ def _fetch(wanted: Iterable[tuple[str, str, str | None]], download: Mapping[str,
     for repo, path, revision in wanted:
         try:
             return Path(hf_hub_download(repo, path, **{**options, "revision": revision}))
-        except tuple(reasons) as error:
+        except tuple(reasons) as error:  # type: ignore[misc]
             reason = next(text for kind, text in reasons.items() if isinstance(error, kind))
             tried.append(f"{repo}: {path} ({reason})")
             if isinstance(error, errors.LocalEntryNotFoundError) and not options["local_files_only"]:

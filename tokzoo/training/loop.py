@@ -256,7 +256,7 @@ class StageLoop:
         terms = {name: float(value.detach()) for name, value in losses.terms.items()}
         bad = [name for name, value in self.tok.named_parameters() if not bool(value.isfinite().all())]
         raise NonFiniteLossError(
-            f"step {step}: loss {float(losses.total)}, gradient norm {float(norm)}, terms {terms}; "
+            f"step {step}: loss {float(losses.total.detach())}, gradient norm {float(norm)}, terms {terms}; "
             f"{len(bad)} weights are not finite, first {bad[:3]}. The last checkpoint in {self.run_.folder} is good. "
             "Try a lower learning rate, a longer warm-up, precision=float32, or fewer loss terms."
         )
