@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tokzoo
-from tests.golden.cases import read_case
+from tokzoo.golden import read_case
 from tests.helpers import tiny
 from tokzoo.conversion import rename_keys
 from tokzoo.tokenizers.titok import VitSize, config

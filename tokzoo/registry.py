@@ -73,6 +73,7 @@ class Architecture:
         config: frozen dataclass.
         convert: `module:function` from a published state dict and the config to ours.
         read_config: `module:function` from the authors' config.json to a config, or None if it is no config of theirs.
+        golden: `module:function` from a golden case of the family to our numbers under its names.
         paper: arXiv id.
     """
 
@@ -86,6 +87,7 @@ class Architecture:
     modality: Modality = "image"
     convert: str | None = None
     read_config: str | None = None
+    golden: str | None = None
     weights: tuple[Weights, ...] = ()
 
     def full_name(self, weights: Weights) -> str:

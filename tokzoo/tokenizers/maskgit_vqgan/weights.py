@@ -49,6 +49,7 @@ ARCHITECTURES = (
         paper="2202.04200",
         convert="tokzoo.tokenizers.maskgit_vqgan.weights:convert",
         read_config="tokzoo.tokenizers.maskgit_vqgan.weights:read_config",
+        golden="tokzoo.tokenizers.maskgit_vqgan.golden:run",
         weights=(
             Weights(
                 tag="in1k",

@@ -107,6 +107,7 @@ def _published(name: str, config: TitokConfig, hub: str, rfid: float) -> Archite
         paper="2406.07550",
         convert="tokzoo.tokenizers.titok.weights:convert",
         read_config="tokzoo.tokenizers.titok.weights:read_config",
+        golden="tokzoo.tokenizers.titok.golden:run",
         weights=(
             Weights(
                 tag="in1k",

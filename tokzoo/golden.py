@@ -1,14 +1,23 @@
-"""Golden cases: numbers that an author's implementation gave for weights and inputs that anyone can make again."""
+"""Golden cases: numbers that an author's implementation gave for weights and inputs that anyone can make again.
+
+Each family has an adapter, `golden.run(case)` in its folder, that gives our numbers under the recorded names.
+"""
 
 import json
 import math
+import tempfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from tokzoo import hub, registry
+
+if TYPE_CHECKING:
+    from tokzoo.tokenizers.base import VisualTokenizer
 
 
 @dataclass(frozen=True)
@@ -81,10 +90,58 @@ def weight_of(key: str, shape: tuple[int, ...]) -> np.ndarray:
 def _input(name: str, entry: dict[str, Any], arrays: Any) -> np.ndarray:
     """A stored input, or one made by its recipe: an expression over `u`, uniform in [0, 1), and numpy.
 
-    A case file is trusted as test code is: its recipe is evaluated.
+    A case file is trusted as test code is: its recipe is evaluated, with numpy and nothing else in reach.
     """
     if f"in.{name}" in arrays:
         return np.asarray(arrays[f"in.{name}"])
     recipe = entry["recipe"]
     uniform = np.random.Generator(np.random.PCG64(recipe["seed"])).random(tuple(recipe["shape"]), dtype=np.float32)
-    return np.asarray(eval(recipe["expr"], {"np": np, "u": uniform}))
+    return np.asarray(eval(recipe["expr"], {"__builtins__": {}, "np": np, "u": uniform}))  # noqa: S307
+
+
+def run_case(case: Case) -> dict[str, torch.Tensor]:
+    """Our numbers for `case` under the recorded names, by its family's adapter.
+
+    Raises:
+        KeyError: no architecture of the case's family names an adapter.
+    """
+    adapter = next(
+        (entry.golden for entry in registry.architectures().values() if entry.family == case.family and entry.golden),
+        None,
+    )
+    if adapter is None:
+        raise KeyError(f"no adapter builds the golden cases of family {case.family!r}: give its architectures golden=")
+    ours: dict[str, torch.Tensor] = registry.load_object(adapter)(case)
+    return ours
+
+
+def misfits(case: Case) -> list[str]:
+    """What differs between our numbers and the recorded ones, a line each; empty where all are equal."""
+    with torch.no_grad():
+        ours = run_case(case)
+    missing = [f"{name}: recorded, but not given by the adapter" for name in case.recorded if name not in ours]
+    found = (case.misfit(name, ours[name]) for name in case.recorded if name in ours)
+    return missing + [line for line in found if line is not None]
+
+
+def build(case: Case, config: Any) -> "VisualTokenizer":
+    """A model of the case's family with the published state dict, read from a file by the family's key rules."""
+    from safetensors.torch import save_file
+
+    architecture = next(
+        entry for entry in registry.architectures().values() if entry.family == case.family and entry.convert
+    )
+    model: VisualTokenizer = registry.load_object(architecture.model)(config)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "model.safetensors")
+        save_file(case.weights, file)
+        hub.load_weights(model, file, architecture=architecture)
+    return model.eval()
+
+
+# --- arrays in the authors' layouts ----------------------------------------------------------------------------------
+
+
+def as_row(vectors: torch.Tensor) -> torch.Tensor:
+    """(B, N, C) -> (B, C, 1, N), in which the TiTok line records one-dimensional tokens."""
+    return vectors.transpose(1, 2).unsqueeze(2)

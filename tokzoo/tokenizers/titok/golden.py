@@ -1,0 +1,63 @@
+"""TiTok's numbers under the names of its golden cases."""
+
+import torch
+from torch import Tensor
+
+from tokzoo.golden import Case, as_row, build
+from tokzoo.quantizers.gaussian import divergence, draw
+from tokzoo.tokenizers.maskgit_vqgan import weights as maskgit_vqgan_weights
+from tokzoo.tokenizers.titok import weights
+from tokzoo.tokenizers.titok.config import VitSize
+from tokzoo.tokens import Posterior
+
+
+def run(case: Case) -> dict[str, Tensor]:
+    table = {
+        name: VitSize(width=size["width"], depth=size["layers"], num_heads=size["heads"])
+        for name, size in case.config["sizes"].items()
+    }
+    pixel = case.config.get("pixel")
+    extra = {}
+    if pixel is not None:
+        codebook = {"n_embed": case.config["pixel_codebook_size"]}
+        extra["pixel"] = maskgit_vqgan_weights.read_config({**pixel, **codebook})
+    published = {
+        "model": {"vq_model": case.config["vq_model"]},
+        "dataset": {"preprocessing": {"crop_size": case.config["crop_size"]}},
+    }
+    model = build(case, weights.read_config(published, vit_sizes=table, **extra))
+    images = case.image()
+    latents = model.features(images)
+    output = model(images)
+    tokens = output.tokens
+    ours = {"z": as_row(latents)}
+    if tokens.indices is None:
+        posterior = model.quantizer(latents).posterior
+        noise = torch.from_numpy(case.inputs["noise"]) if "noise" in case.inputs else None
+        ours |= gaussian(posterior, noise)
+    else:
+        ours |= {"z_q": as_row(output.codes), "indices": tokens.indices.unsqueeze(1)}
+    if model.config.head == "code_logits":
+        return ours | {"reconstruction": model.pixel_code_logits(tokens)}
+    if model.config.head == "code_mixture":
+        logits = model.pixel_code_logits(tokens)
+        ours |= {"pixel_code_logits": logits[:1], "pixel_code_logits_corner": logits[:, :, :3, :3]}
+    images = model.decode(tokens, clamp=False)
+    statistics = torch.stack([images.mean(), images.std()])
+    return ours | {
+        "reconstruction": images,
+        "reconstruction_stride8": images[:, :, ::8, ::8],
+        "reconstruction_mean_std": statistics,
+    }
+
+
+def gaussian(posterior: Posterior, noise: Tensor | None) -> dict[str, Tensor]:
+    arrays = {
+        "mean": as_row(posterior.mean),
+        "logvar": as_row(posterior.logvar),
+        "kl": divergence(posterior).sum(-1),
+    }
+    if noise is not None:
+        ours = noise.squeeze(2).transpose(1, 2)
+        arrays["sample_given_noise"] = as_row(draw(posterior, noise=ours))
+    return arrays
