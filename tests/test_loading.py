@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tokzoo
-from tokzoo.golden import read_case
 from tests.helpers import tiny
 from tokzoo.conversion import rename_keys
+from tokzoo.golden import read_case
 from tokzoo.tokenizers.titok import VitSize, config
 
 CASES = Path(__file__).parent / "golden" / "cases"
