@@ -6,9 +6,8 @@ from torch import Tensor, nn
 
 from tokzoo.layers.precision import without_autocast
 from tokzoo.parts import Quantizer
+from tokzoo.quantizers.nearest import nearest_rows
 from tokzoo.tokens import Layout, Quantized
-
-CHUNK_VALUES = 2**24  # distances held at once: 64 MiB
 
 
 class VectorQuantizer(Quantizer):
@@ -77,11 +76,3 @@ class VectorQuantizer(Quantizer):
     def decode(self, indices: Tensor, layout: Layout | None = None) -> Tensor:
         """Indices (B, L) -> codes (B, L, C) float32."""
         return F.embedding(indices, self.rows())
-
-
-def nearest_rows(points: Tensor, rows: Tensor) -> Tensor:
-    """Index of the Euclidean nearest of `rows` (K, C) for each of `points` (N, C), by chunks of `CHUNK_VALUES`."""
-    half_norms = rows.square().sum(-1) / 2
-    chunk = max(1, CHUNK_VALUES // len(rows))
-    nearest = [torch.addmm(half_norms, part, rows.t(), alpha=-1).argmin(-1) for part in points.split(chunk)]
-    return torch.cat(nearest)
