@@ -19,7 +19,7 @@ from tests.helpers import tiny
 from tokzoo.training.checkpoints import load_newest
 from tokzoo.training.config import LossConfig, OptimizerConfig, TrainConfig, plain
 from tokzoo.training.export import averaged_model
-from tokzoo.training.loop import NonFiniteLossError, learning_rate, mixed_precision, train
+from tokzoo.training.loop import NonFiniteLossError, build_optimizers, learning_rate, mixed_precision, train
 from tokzoo.training.objectives import CodeUse
 
 TINY = {
@@ -81,8 +81,11 @@ def test_sixty_steps_on_one_batch_halve_the_pixel_error(photos: Path, tmp_path: 
     assert tokzoo.from_pretrained(tmp_path / "final").config.num_tokens == 4
 
 
-def test_a_run_killed_by_signal_9_goes_on_bit_for_bit(photos: Path, tmp_path: Path) -> None:
-    whole, broken = config(photos, tmp_path / "whole", steps=40), config(photos, tmp_path / "broken", steps=40)
+@pytest.mark.parametrize("muon_lr", [None, 5e-3])
+def test_a_run_killed_by_signal_9_goes_on_bit_for_bit(photos: Path, tmp_path: Path, muon_lr: float | None) -> None:
+    optimizer = OptimizerConfig(lr=1e-3, muon_lr=muon_lr, warmup=2)
+    whole = config(photos, tmp_path / "whole", steps=40, optimizer=optimizer)
+    broken = replace(whole, out=str(tmp_path / "broken"))
     train(whole)
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(plain(broken)))
@@ -178,8 +181,24 @@ def test_the_learning_rate_warms_up_and_falls_to_its_floor() -> None:
     assert rates[4:] == sorted(rates[4:], reverse=True)
 
 
-def test_automatic_precision_is_float32_on_a_cpu(photos: Path, tmp_path: Path) -> None:
-    assert mixed_precision(config(photos, tmp_path, precision="auto")) == "no"
+def test_every_weight_has_one_optimizer_and_muon_has_the_matrices_of_blocks() -> None:
+    tok = tiny("titok")
+    adamw, muon = build_optimizers(tok, OptimizerConfig(lr=1e-3, muon_lr=5e-3))
+    held = [value for each in (adamw, muon) for group in each.param_groups for value in group["params"]]
+    assert {id(value) for value in held} == {id(value) for value in tok.parameters()}
+    assert len(held) == len(list(tok.parameters()))
+    blocks = {
+        id(module.weight) for name, module in tok.named_modules() if "blocks." in name and hasattr(module, "bias")
+    }
+    matrices = {id(value) for value in muon.param_groups[0]["params"]}
+    assert matrices <= blocks and len(matrices) == 2 * 4  # qkv, proj, fc1, fc2 of one block in either half
+    assert muon.param_groups[0]["share"] == 5 and adamw.param_groups[0]["share"] == 1
+    assert len(build_optimizers(tok, OptimizerConfig(muon_lr=None))) == 1
+
+
+def test_automatic_precision_is_bf16_where_the_processor_computes_in_it(photos: Path, tmp_path: Path) -> None:
+    native = torch.cpu._is_avx512_bf16_supported()
+    assert mixed_precision(config(photos, tmp_path, precision="auto")) == ("bf16" if native else "no")
     assert mixed_precision(config(photos, tmp_path, precision="bf16")) == "bf16"
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from tokzoo._files import write_atomically
@@ -132,10 +134,10 @@ class StageLoop:
         self.objective = stage.objective.place(accelerator.device)
         self.ema = Ema(self.tok, config.ema)
         self.code_use = self._code_use()
-        self.optimizer = build_optimizer(self.tok, config.optimizer)
+        self.optimizers = build_optimizers(self.tok, config.optimizer)
         self.adversary = self._adversary()
         compiled = torch.compile(self.tok) if config.compile else self.tok
-        self.model, self.prepared = accelerator.prepare(compiled, self.optimizer)
+        self.model, *self.prepared = accelerator.prepare(compiled, *self.optimizers)
         self.log = Log(run.folder, enabled=accelerator.is_main_process)
 
     def run(self, checkpoint: checkpoints.Checkpoint | None) -> bool:
@@ -148,7 +150,8 @@ class StageLoop:
             total=self.config.steps, initial=start, disable=not self.accelerator.is_main_process, dynamic_ncols=True
         )
         tick = (time.monotonic(), start)
-        with Prefetcher(self._batch, start, workers=self.config.workers) as batches, bar:
+        kernels = training_attention(self.accelerator.device)
+        with Prefetcher(self._batch, start, workers=self.config.workers) as batches, bar, kernels:
             for step, batch in batches:
                 if step >= self.last:
                     break
@@ -192,14 +195,16 @@ class StageLoop:
         generator = torch.Generator(self.accelerator.device)
         generator.manual_seed(hash_of(self.config.seed, step, self.accelerator.process_index))
         rate = learning_rate(step - self.first, self.last - self.first, self.config.optimizer)
-        for group in self.prepared.param_groups:
-            group["lr"] = rate
+        for group in (group for optimizer in self.prepared for group in optimizer.param_groups):
+            group["lr"] = rate * group["share"]
         with self.accelerator.autocast():
             losses: Losses = self.objective(self.model, images, step - self.first, generator)
-        self.prepared.zero_grad(set_to_none=True)
+        for optimizer in self.prepared:
+            optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(losses.total)
         norm = self.accelerator.clip_grad_norm_(self.tok.parameters(), self.config.optimizer.clip)
-        self.prepared.step()
+        for optimizer in self.prepared:
+            optimizer.step()
         if self.adversary is not None and step - self.first >= self.config.loss.adversarial_start:
             with self.accelerator.autocast():
                 loss = self.objective.discriminator_loss(images, losses.output)
@@ -264,7 +269,7 @@ class StageLoop:
     def _report(self, step: int, losses: Losses, norm: Tensor, rate: float, bar: "tqdm[Any]") -> None:
         numbers = {name: float(value.detach()) for name, value in losses.terms.items()}
         numbers |= {"loss": float(losses.total.detach()), "gradient_norm": float(norm), "images_per_second": rate}
-        numbers["lr"] = self.prepared.param_groups[0]["lr"]
+        numbers["lr"] = self.prepared[0].param_groups[0]["lr"]
         if self.code_use is not None:
             numbers |= {"usage": self.code_use.usage(), "perplexity": self.code_use.perplexity()}
         self.log.write(step, numbers)
@@ -290,7 +295,7 @@ class StageLoop:
         objective = {f"objective.{key}": value for key, value in self.objective.state_dict().items()}
         if self.code_use is not None:
             objective |= {f"code_use.{key}": value for key, value in self.code_use.state_dict().items()}
-        optimizers = [self.optimizer.state_dict()]
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
         if self.adversary is not None:
             optimizers.append(self.adversary.state_dict())
         checkpoint = checkpoints.Checkpoint(
@@ -305,16 +310,17 @@ class StageLoop:
         self.objective.load_state_dict(_under(checkpoint.objective, "objective."))
         if self.code_use is not None:
             self.code_use.load_state_dict(_under(checkpoint.objective, "code_use."))
-        self.optimizer.load_state_dict(checkpoint.optimizers[0])
-        if self.adversary is not None:
-            self.adversary.load_state_dict(checkpoint.optimizers[1])
+        own = [*self.optimizers, *([] if self.adversary is None else [self.adversary])]
+        for optimizer, state in zip(own, checkpoint.optimizers, strict=True):
+            optimizer.load_state_dict(state)
 
 
 def mixed_precision(config: TrainConfig) -> str:
     """The precision in accelerate's words."""
     if config.precision == "auto":
         on_gpu = config.device != "cpu" and torch.cuda.is_available()
-        return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
+        native = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu._is_avx512_bf16_supported()
+        return "bf16" if native else "no"
     return "no" if config.precision == "float32" else config.precision
 
 
@@ -380,14 +386,39 @@ def freeze(tok: nn.Module, *, keep: tuple[str, ...], drop: tuple[str, ...]) -> N
         raise ValueError("every parameter is frozen: nothing is left to learn")
 
 
-def build_optimizer(tok: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over what learns, in two groups: matrices decay; vectors, tables and tokens do not."""
-    learning = [(name, value) for name, value in tok.named_parameters() if value.requires_grad]
-    plain_ = [value for name, value in learning if value.ndim < 2 or any(word in name for word in UNDECAYED)]
-    kept = {id(value) for value in plain_}
-    decayed = [value for _, value in learning if id(value) not in kept]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain_, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+def build_optimizers(tok: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """AdamW over what learns, and Muon over the matrices of transformer blocks where the config gives it a rate.
+
+    AdamW has two groups: matrices decay; vectors, tables and tokens do not. A group's `share` is its rate over `lr`.
+    """
+    learning = {name: value for name, value in tok.named_parameters() if value.requires_grad}
+    plain_ = {name for name, value in learning.items() if value.ndim < 2 or any(word in name for word in UNDECAYED)}
+    in_blocks = {name for name, value in learning.items() if value.ndim == 2 and "blocks." in name} - plain_
+    by_muon = in_blocks if config.muon_lr is not None else set()
+    decayed = [value for name, value in learning.items() if name not in plain_ | by_muon]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": [value for name, value in learning.items() if name in plain_], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)]
+    if config.muon_lr is not None and by_muon:
+        matrices = [value for name, value in learning.items() if name in by_muon]
+        # its updates are scaled to the size of AdamW's, so that rates and decay compare
+        scale = {"adjust_lr_fn": "match_rms_adamw", "weight_decay": config.weight_decay}
+        optimizers.append(torch.optim.Muon(matrices, lr=config.muon_lr, **scale))  # type: ignore[arg-type]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["share"] = group["lr"] / config.lr
+    return optimizers
+
+
+def training_attention(device: torch.device) -> AbstractContextManager[object]:
+    """While open, attention runs by the kernels that train fastest on `device`.
+
+    On a CPU the fused kernel's backward pass takes several times the time of plain products, at the few hundred tokens
+    that are trained on one.
+    """
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:

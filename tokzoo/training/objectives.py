@@ -87,8 +87,9 @@ class Reconstruction(Objective):
             terms["mse"] = F.mse_loss(made, images)
         if weights.l1:
             terms["l1"] = F.l1_loss(made, images)
-        if weights.perceptual:
-            terms["perceptual"] = self.frozen[0](made, images)
+        if weights.perceptual and step >= weights.perceptual_start:
+            seen = slice(weights.perceptual_images)  # batches are shuffled: their first images are any images
+            terms["perceptual"] = self.frozen[0](made[seen], images[seen])
         for name, value in output.losses.items():
             if weights.quantizer.get(name):
                 terms[name] = value

@@ -79,7 +79,7 @@ TITOK_BL128_VAE_C16 = _kl16(128, BASE)
 
 TITOK_NANO = TitokConfig(  # ours: 64x64 photos, 384 bits each
     image_size=64,
-    patch_size=16,
+    patch_size=8,
     num_tokens=32,
     encoder=VitSize(width=128, depth=3, num_heads=4),
     decoder=VitSize(width=128, depth=3, num_heads=4),
