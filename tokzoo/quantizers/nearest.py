@@ -13,8 +13,8 @@ def nearest_rows(points: Tensor, rows: Tensor) -> Tensor:
     """Index of the row at the least Euclidean distance from each point; of several equally near, the first.
 
     The nearest row has the greatest score p.r - |r|^2 / 2. On a CPU `argmax` costs more than the matrix product, a
-    plain maximum little: so each block of rows gives its maximum, and positions are looked for among the blocks' maxima,
-    then in the one block that won.
+    plain maximum little: so each block of rows gives its maximum, and positions are looked for among the blocks'
+    maxima, then in the one block that won.
 
     Shapes:
         points (N, C), rows (K, C), float32 -> int64 (N,)
