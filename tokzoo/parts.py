@@ -46,6 +46,14 @@ class Quantizer(nn.Module):
         """Information in one token, sum of log2(levels)."""
         return None if self.levels is None else sum(math.log2(level) for level in self.levels)
 
+    def token_layout(self, layout: Layout) -> Layout:
+        """How the indices of latents on `layout` lie: the same, except where a vector is told by several scales."""
+        return layout
+
+    def code_layout(self, layout: Layout) -> Layout:
+        """How the codes of indices on `layout` lie: the way back of `token_layout`."""
+        return layout
+
     def forward(
         self,
         latents: Tensor,

@@ -177,7 +177,7 @@ class VisualTokenizer(nn.Module):
 
     def _to_tokens(self, images: Tensor, features: Features, quantized: Quantized) -> Tokens:
         return Tokens(
-            layout=features.layout,
+            layout=self.quantizer.token_layout(features.layout),
             indices=quantized.indices,
             latents=quantized.codes if quantized.indices is None else None,
             levels=self.quantizer.levels,
@@ -190,7 +190,8 @@ class VisualTokenizer(nn.Module):
         """The decoder's input, after the tokens were checked."""
         self._check_tokens(tokens)
         codes = self.codes(tokens).to(self.dtype)
-        return Features(codes, tokens.layout, tokens.geometry, tokens.valid, tokens.extent)
+        layout = self.quantizer.code_layout(tokens.layout)
+        return Features(codes, layout, tokens.geometry, tokens.valid, tokens.extent)
 
     def _halved(self, name: Literal["encoder", "decoder"]) -> RuntimeError:
         other = "decoder" if name == "encoder" else "encoder"
