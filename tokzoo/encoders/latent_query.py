@@ -64,9 +64,10 @@ class LatentQueryEncoder(Encoder):
         picture = torch.cat([class_token, patches], dim=1) + self.positions  # (B, 1 + P, D)
         queries = (self.queries + self.query_positions).expand(batch, -1, -1)  # (B, N, D)
         hidden = self.norm_in(torch.cat([picture, queries], dim=1))
-        for block in self.blocks:
+        *blocks, final = self.blocks
+        for block in blocks:
             hidden = block(hidden)
-        hidden = self.norm_out(hidden[:, -self.num_tokens :])  # (B, N, D)
+        hidden = self.norm_out(final(hidden, last=self.num_tokens))  # (B, N, D)
         if self.scrambled:
             hidden = hidden.reshape(batch, -1, self.num_tokens).transpose(1, 2)
         return Features(self.to_code(hidden), Sequence(self.num_tokens))

@@ -9,6 +9,7 @@ class Attention(nn.Module):
 
     Shapes:
         hidden (B, L, D) -> (B, L, D); mask broadcastable to (B, heads, L, L), bool, True = may attend.
+        With `last`, only so many tokens at the end ask and come back, (B, last, D); all are read.
 
     The rows of `qkv` are queries, keys, values; inside each, heads are contiguous.
 
@@ -24,12 +25,20 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        batch, length, dim = hidden.shape
-        qkv = self.qkv(hidden).view(batch, length, 3, self.num_heads, dim // self.num_heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, L, D / heads)
+    def forward(self, hidden: Tensor, mask: Tensor | None = None, *, last: int | None = None) -> Tensor:
+        if last is None:
+            query, key, value = self._heads(self.qkv(hidden))
+        else:
+            dim = hidden.shape[2]
+            (query,) = self._heads(F.linear(hidden[:, -last:], self.qkv.weight[:dim], self.qkv.bias[:dim]))
+            key, value = self._heads(F.linear(hidden, self.qkv.weight[dim:], self.qkv.bias[dim:]))
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, stacked: Tensor) -> tuple[Tensor, ...]:
+        """(B, L, n * D) -> n of (B, heads, L, D / heads)."""
+        heads = stacked.unflatten(-1, (-1, self.num_heads, self.proj.in_features // self.num_heads))
+        return heads.permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class Mlp(nn.Module):
@@ -54,6 +63,8 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        hidden = hidden + self.attn(self.norm1(hidden), mask)
+    def forward(self, hidden: Tensor, mask: Tensor | None = None, *, last: int | None = None) -> Tensor:
+        """`last`: only so many tokens at the end are made and returned; they read all."""
+        mixed = self.attn(self.norm1(hidden), mask, last=last)
+        hidden = (hidden if last is None else hidden[:, -last:]) + mixed
         return hidden + self.mlp(self.norm2(hidden))
