@@ -24,7 +24,7 @@ readme: $(VENV)/.dev
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt -e .
+	$(PIP) install -q -c constraints.txt -e ".[demo]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

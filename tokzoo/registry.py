@@ -12,7 +12,10 @@ Kind = Literal["tokenizer", "generator"]
 Modality = Literal["image", "video", "3d"]
 TokenType = Literal["discrete", "continuous"]
 
-FAMILIES = ("tokzoo.tokenizers.maskgit_vqgan.weights", "tokzoo.tokenizers.titok.weights")  # each has ARCHITECTURES
+FAMILIES = (  # each with ARCHITECTURES
+    "tokzoo.tokenizers.maskgit_vqgan.weights",
+    "tokzoo.tokenizers.titok.weights",
+)
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
 
 

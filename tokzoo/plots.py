@@ -1,0 +1,55 @@
+"""Plots of measured curves, drawn with matplotlib (extras `demo` and `eval`)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokzoo._files import replace_atomically
+from tokzoo.metrics.rate_distortion import ARCHIVE, RatePoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#1d4fb8", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490")
+CODEC_COLOURS = {"JPEG": "#52525b", "WebP": "#a1a1aa"}
+
+
+def rate_distortion(
+    tokenizers: Mapping[str, Sequence[RatePoint]], codecs: Mapping[str, Sequence[RatePoint]], file: Path
+) -> Path:
+    """PSNR over bytes per image, logarithmic: tokenizers by their payload, codecs by file and in an archive.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
+    figure, axes = _figure()
+    for (name, points), colour in zip(tokenizers.items(), COLOURS * len(tokenizers), strict=False):
+        payload = [point.archive_bytes for point in points]
+        axes.plot(payload, [point.psnr for point in points], "o-", color=colour, label=f"{name}, payload", markersize=5)
+        for point in points if len(points) > 1 else ():
+            place = (point.archive_bytes, point.psnr)
+            axes.annotate(str(point.setting), place, (0, 7), textcoords="offset points", ha="center", fontsize=8)
+    for name, points in codecs.items():
+        quality, colour = [point.psnr for point in points], CODEC_COLOURS[name]
+        files, shared = [point.file_bytes for point in points], [point.archive_bytes for point in points]
+        axes.plot(files, quality, "-", color=colour, label=f"{name}, one file")
+        axes.plot(shared, quality, "--", color=colour, label=f"{name}, headers shared by {ARCHIVE} images")
+    axes.set_xscale("log")
+    axes.set_xlabel("bytes per image")
+    axes.set_ylabel("PSNR, dB")
+    axes.legend(frameon=False, fontsize=9)
+    with replace_atomically(file) as temporary:
+        figure.savefig(temporary, format="png", dpi=144, bbox_inches="tight")
+    return file
+
+
+def _figure() -> tuple[Any, "Axes"]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'tokzoo[demo]'") from error
+    figure = Figure(figsize=(7.5, 4.6), facecolor="white")  # no pyplot: no global state, no display
+    axes = figure.add_subplot()
+    axes.grid(visible=True, color="#e4e4e7", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
