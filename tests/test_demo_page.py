@@ -1,3 +1,4 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tokzoo._files import replace_atomically, write_atomically
-from tokzoo.demo import DemoResult, PhotoResult, write_demo
+from tokzoo.demo import DemoResult, PhotoResult, Prefix, write_demo
 
 
 class Links(HTMLParser):
@@ -67,6 +68,31 @@ def test_continuous_tokens_get_neither_strip_nor_compression(tmp_path: Path) -> 
     page = write_demo([continuous()], tmp_path).read_text()
     assert "1 token, continuous" in page
     assert "smaller than raw" not in page and "tokens.png" not in page
+
+
+def ordered() -> DemoResult:
+    prefixes = tuple(
+        Prefix(num_tokens=count, image=Image.new("RGB", (16, 16), "tan"), psnr=10.0 + count) for count in (1, 2, 4)
+    )
+    photos = [replace(photo(name, indices=[0, 1, 2, 3], levels=8), prefixes=prefixes) for name in ("apple", "dog")]
+    return DemoResult(tokenizer="ordered", summary="", bits_per_image=12, num_tokens=4, seconds=0.5, photos=photos)
+
+
+def test_an_ordered_tokenizer_shows_its_prefixes_and_a_curve_over_them(tmp_path: Path) -> None:
+    shown = ordered()
+    assert [(point.setting, point.file_bytes, point.psnr) for point in shown.rate_points] == [
+        (1, 3 / 8, 11.0),
+        (2, 6 / 8, 12.0),
+        (4, 12 / 8, 14.0),
+    ]
+    page = write_demo([shown, result()], tmp_path).read_text()
+    assert page.count('class="prefixes"') == 2 and (tmp_path / "ordered" / "dog.first_2.png").is_file()
+    assert "ordered, 2 tokens" in page and "tiny.photos64, 4 tokens" in page and "JPEG, quality 30" in page
+
+
+def test_continuous_tokens_have_no_place_on_the_plot(tmp_path: Path) -> None:
+    page = write_demo([continuous()], tmp_path).read_text()
+    assert "rate_distortion" not in page and not list(tmp_path.glob("*.png"))
 
 
 def test_pictures_are_stored_without_loss(tmp_path: Path) -> None:

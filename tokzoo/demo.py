@@ -9,13 +9,26 @@ from statistics import fmean
 
 from PIL import Image
 
+from tokzoo import plots
 from tokzoo._files import replace_atomically, write_atomically
 from tokzoo.contact_sheet import contact_sheet, token_strip
+from tokzoo.metrics.rate_distortion import ARCHIVE, RatePoint, codec_curve
 
-__all__ = ["DemoResult", "PhotoResult", "write_demo"]
+__all__ = ["DemoResult", "PhotoResult", "Prefix", "write_demo"]
 
 _STRIP_WIDTH = 480  # pixels; about 330 wide on the page
 _SHEET_PAIRS = 3  # photos in a row of the contact sheet
+_CODECS = ("JPEG", "WebP")
+_SHOWN_QUALITIES = (1, 10, 30, 60, 90)  # of a codec, in the table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """A photo rebuilt from its first tokens alone, RGB; `psnr` in dB."""
+
+    num_tokens: int
+    image: Image.Image
+    psnr: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +42,7 @@ class PhotoResult:
         indices: the tokens as a list or a grid, None where they are continuous.
         levels: how many values an index can take; given where `indices` are.
         psnr: of the reconstruction in dB.
+        prefixes: what its first 1, 2, 4, ... tokens give, where the tokenizer is ordered.
     """
 
     name: str
@@ -37,6 +51,7 @@ class PhotoResult:
     indices: list[int] | list[list[int]] | None
     levels: int | None
     psnr: float
+    prefixes: tuple[Prefix, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.indices is None) != (self.levels is None):
@@ -73,6 +88,21 @@ class DemoResult:
     def mean_psnr(self) -> float:
         return fmean(photo.psnr for photo in self.photos)
 
+    @property
+    def rate_points(self) -> list[RatePoint]:
+        """Payload bytes against PSNR: per prefix where there are some, else one point; none where continuous."""
+        if self.bits_per_image is None:
+            return []
+        bytes_per_token = self.bits_per_image / self.num_tokens / 8
+        by_length = zip(*(photo.prefixes for photo in self.photos), strict=True)
+        closeness = {lengths[0].num_tokens: fmean(prefix.psnr for prefix in lengths) for lengths in by_length}
+        return [
+            RatePoint(
+                setting=count, file_bytes=count * bytes_per_token, archive_bytes=count * bytes_per_token, psnr=psnr
+            )
+            for count, psnr in (closeness or {self.num_tokens: self.mean_psnr}).items()
+        ]
+
 
 def write_demo(results: Sequence[DemoResult], folder: str | Path) -> Path:
     """Writes a page, a contact sheet per tokenizer and the pictures of both; returns the path of the page.
@@ -102,8 +132,11 @@ def write_demo(results: Sequence[DemoResult], folder: str | Path) -> Path:
             if photo.indices is not None and photo.levels is not None:
                 strip = token_strip(photo.indices, photo.levels, width=_STRIP_WIDTH)
                 _save(strip, folder / slug / f"{photo_slug}.tokens.png")
+            for prefix in photo.prefixes:
+                _save(prefix.image, folder / slug / f"{photo_slug}.first_{prefix.num_tokens}.png")
             figures.append(_photo_html(photo, f"{slug}/{photo_slug}", result.bits_per_image))
         sections.append(_section_html(result, slug, figures))
+    sections.insert(0, _rates_html(results, folder))
     page = folder / "index.html"
     write_atomically(page, _page_html(results, slugs, sections))
     return page
@@ -169,9 +202,56 @@ def _photo_html(photo: PhotoResult, path: str, bits: float | None) -> str:
     <div><img src="{path}.original.png" alt="{name}, original"><span>original</span></div>
     <div><img src="{path}.reconstruction.png" alt="{name}, reconstruction"><span>reconstruction</span></div>
   </div>
-  {strip}
+  {strip}{_prefixes_html(photo, path)}
   <figcaption><b>{name}</b> {facts}</figcaption>
 </figure>"""
+
+
+def _prefixes_html(photo: PhotoResult, path: str) -> str:
+    cells = [
+        f'<div><img src="{path}.first_{prefix.num_tokens}.png" alt="{escape(photo.name)}, first {prefix.num_tokens}">'
+        f"<span>{prefix.num_tokens}</span></div>"
+        for prefix in photo.prefixes
+    ]
+    return f'\n  <div class="prefixes" title="from its first tokens alone">{"".join(cells)}</div>' if cells else ""
+
+
+def _rates_html(results: Sequence[DemoResult], folder: Path) -> str:
+    """A plot and a table for each size of picture: tokenizers beside codecs on the same photos."""
+    sizes = dict.fromkeys(result.photos[0].original.size for result in results if result.rate_points)
+    parts = []
+    for width, height in sizes:
+        chosen = [result for result in results if result.photos[0].original.size == (width, height)]
+        ours = {result.tokenizer: result.rate_points for result in chosen if result.rate_points}
+        codecs = {codec: codec_curve([photo.original for photo in chosen[0].photos], codec) for codec in _CODECS}
+        plot = plots.rate_distortion(ours, codecs, folder / f"rate_distortion_{width}x{height}.png")
+        rows = [
+            _rate_row(f"{name}, {point.setting} token{'s' * (point.setting > 1)}", point.file_bytes, "-", point.psnr)
+            for name, points in ours.items()
+            for point in points
+        ] + [
+            _rate_row(f"{name}, quality {point.setting}", point.file_bytes, f"{point.archive_bytes:,.0f}", point.psnr)
+            for name, points in codecs.items()
+            for point in points
+            if point.setting in _SHOWN_QUALITIES
+        ]
+        parts.append(f"""
+<h2>Bytes and closeness, {width}x{height} photos</h2>
+<p>Tokens are counted as payload, without a container. A codec is counted as the file on disk and, because a file this
+small is mostly header, as its share of an archive of {ARCHIVE} images that stores headers once.</p>
+<p><img class="plot" src="{plot.name}" alt="PSNR over bytes per image"></p>
+<details><summary>The numbers</summary><div class="table"><table>
+<thead><tr><th>coder</th><td>bytes</td><td>in an archive</td><td>mean PSNR</td></tr></thead>
+<tbody>
+{"".join(rows)}
+</tbody>
+</table></div></details>""")
+    return f"<section>{''.join(parts)}\n</section>" if parts else ""
+
+
+def _rate_row(name: str, size: float, archived: str, psnr: float) -> str:
+    number = f"{size:,.1f}" if size < 100 else f"{size:,.0f}"
+    return f"<tr><th>{escape(name)}</th><td>{number}</td><td>{archived}</td><td>{_decibels(psnr)}</td></tr>"
 
 
 def _section_html(result: DemoResult, slug: str, figures: Sequence[str]) -> str:
@@ -212,7 +292,8 @@ def _page_html(results: Sequence[DemoResult], slugs: Sequence[str], sections: Se
 <header>
 <h1>What is left of a photo</h1>
 <p>Each tokenizer turns a photo into a few tokens and rebuilds it from these alone. The coloured squares are the tokens:
-the number is the index, and near indices have near colours. PSNR says how close the result is (higher is closer); raw
+the number is the index, and near indices have near colours. Where the tokens are ordered, a row shows what the first 1,
+2, 4, ... of them give. PSNR says how close the result is (higher is closer); raw
 means 24 bits per pixel.</p>
 </header>
 <div class="table"><table>
@@ -256,4 +337,10 @@ figure { margin: 0; padding: 14px; background: var(--card); border: 1px solid va
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 10px; text-align: center; }
 .pair img { display: block; width: 100%; border-radius: 4px; }
 .tokens { display: block; width: 100%; margin: 8px 0; border-radius: 4px; }
+.prefixes { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 4px; margin: 8px 0;
+  text-align: center; }
+.prefixes img { display: block; width: 100%; border-radius: 3px; }
+.prefixes span { color: var(--soft); font-size: 12px; line-height: 1.4; display: block; }
+.plot { max-width: min(820px, 100%); border-radius: 6px; }
+summary { cursor: pointer; color: var(--link); }
 """

@@ -10,9 +10,10 @@ from tokzoo import images as photos
 from tokzoo import registry
 from tokzoo._files import replace_atomically
 from tokzoo.contact_sheet import contact_sheet
-from tokzoo.demo import DemoResult, PhotoResult
+from tokzoo.demo import DemoResult, PhotoResult, Prefix
 from tokzoo.losses.reconstruction import psnr
 from tokzoo.tokenizers.base import VisualTokenizer
+from tokzoo.tokens import Tokens
 
 BATCH = 16
 COLUMNS = 4  # photos side by side on a comparison
@@ -40,6 +41,7 @@ def reconstruct(tok: VisualTokenizer, paths: Sequence[Path]) -> DemoResult:
         counted = tokens.bits()
         bits += [] if counted is None else counted.tolist()
         scores = psnr(decoded, images.cpu())
+        prefixes = _prefixes(tok, tokens, images.cpu())
         for row, path in enumerate(batch):
             results.append(
                 PhotoResult(
@@ -49,6 +51,7 @@ def reconstruct(tok: VisualTokenizer, paths: Sequence[Path]) -> DemoResult:
                     indices=None if tokens.indices is None else tokens.indices[row].flatten().tolist(),
                     levels=None if tokens.levels is None else max(tokens.levels),
                     psnr=float(scores[row]),
+                    prefixes=prefixes[row],
                 )
             )
     return DemoResult(
@@ -60,6 +63,18 @@ def reconstruct(tok: VisualTokenizer, paths: Sequence[Path]) -> DemoResult:
         seconds=seconds,
         photos=results,
     )
+
+
+def _prefixes(tok: VisualTokenizer, tokens: Tokens, images: torch.Tensor) -> list[tuple[Prefix, ...]]:
+    """Per photo what its first 1, 2, 4, ... tokens give; nothing where the tokenizer is not ordered."""
+    spec = tok.token_spec
+    found: list[list[Prefix]] = [[] for _ in images]
+    lengths = [2**power for power in range(tokens.num_tokens.bit_length()) if 2**power >= spec.lengths[0]]
+    for length in lengths if spec.ordered else ():
+        decoded = tok.decode(tokens[:, :length]).cpu()
+        for row, score in enumerate(psnr(decoded, images)):
+            found[row].append(Prefix(num_tokens=length, image=photos.to_image(decoded[row]), psnr=float(score)))
+    return [tuple(row) for row in found]
 
 
 def shipped() -> list[str]:
