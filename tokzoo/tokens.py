@@ -226,7 +226,7 @@ class Tokens:
         """
         if self.indices is None or (self.geometry is not None and self.geometry.is_floating_point()):
             return None
-        per_token = sum(math.ceil(math.log2(level)) for level in self._known_levels())
+        per_token = sum(bit_width(level) for level in self._known_levels())
         if self.geometry is not None and isinstance(self.layout, Octree):
             per_token += 3 * self.layout.depth
         return self.lengths * per_token
@@ -286,6 +286,11 @@ class Tokens:
     def _tensors(self) -> dict[str, Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def bit_width(level: int) -> int:
+    """Bits of a code with `level` values, 0 to level - 1; exact where log2 in floating point is not."""
+    return (level - 1).bit_length()
 
 
 def _slot_bases(levels: PySequence[int]) -> list[int]:

@@ -1,0 +1,65 @@
+"""Whose tokens they are: a tokenizer's name, and a hash of each of its parts' weights."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Identifiable(Protocol):
+    """What `identify` reads of a tokenizer."""
+
+    name: str | None
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class TokenizerId:
+    """A tokenizer by name and weights.
+
+    Args:
+        name: the full registered name, if it has one.
+        weights: hash (32 hexadecimal digits) per top-level part of the state dict: encoder, quantizer, decoder. One half
+            of a tokenizer has the hashes of that half, so that each half knows the other's tokens.
+    """
+
+    name: str | None
+    weights: Mapping[str, str]
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{part} {digest[:8]}" for part, digest in self.weights.items())
+        return f"{self.name or 'an unnamed tokenizer'} ({parts or 'no weights'})"
+
+    def accepts(self, other: "TokenizerId") -> bool:
+        """Whether nothing tells the two apart, and something says that they are one: a name or a part's weights."""
+        named = self.name is not None and other.name is not None
+        shared = self.weights.keys() & other.weights.keys()
+        same = all(self.weights[part] == other.weights[part] for part in shared)
+        return same and (self.name == other.name if named else bool(shared))
+
+
+def identify(tokenizer: "Identifiable | TokenizerId") -> TokenizerId:
+    """The identity of a tokenizer; of an identity, itself. All weights are read: for many files, ask once.
+
+    Each part's hash is the first half of a SHA-256 over its tensors by sorted name: name, shape, and values, floating
+    point ones rounded to bfloat16, so that a tokenizer cast to bfloat16 is still itself. (In float16, values round twice
+    and the hash changes, unless the weights were published so.)
+    """
+    if isinstance(tokenizer, TokenizerId):
+        return tokenizer
+    hashes: dict[str, Any] = {}
+    for key, tensor in sorted(tokenizer.state_dict().items()):
+        digest = hashes.setdefault(key.partition(".")[0], hashlib.sha256())
+        digest.update(f"{key} {tuple(tensor.shape)}\n".encode())
+        digest.update(_canonical_bytes(tensor))
+    return TokenizerId(tokenizer.name, {part: digest.hexdigest()[:32] for part, digest in hashes.items()})
+
+
+def _canonical_bytes(tensor: Tensor) -> memoryview:
+    values = tensor.detach().cpu()
+    values = values.to(torch.bfloat16) if values.is_floating_point() else values
+    return memoryview(values.contiguous().reshape(-1).view(torch.uint8).numpy())
