@@ -15,6 +15,7 @@ from tokzoo.tokens import Tokens
 NAMES = tokzoo.list_models()
 FAMILIES = sorted(families())
 BOTTLENECKS = [(family, {}) for family in FAMILIES] + [("titok", {"bottleneck": "kl"})]
+TITOK_LINE = ("one_d_piece", "titok")  # their manifests hold the inner part of a config.json
 MANIFESTS = Path(__file__).parent / "golden" / "manifests"
 
 
@@ -40,8 +41,9 @@ def test_every_manifest_maps_whole_and_its_config_is_the_registered_one(path: Pa
         published = {key: torch.empty(shape) for key, (shape, _) in about["state_dict"].items()}
     _state.check_fit(tok.state_dict(), load_object(architecture.convert)(published, architecture.config), name)
     assert sum(value.numel() for value in tok.parameters()) == about["params"]
-    config = about["config"] if architecture.family != "titok" else {"model": {"vq_model": about["config"]}}
-    assert load_object(architecture.read_config)(config) == architecture.config
+    if "config" in about:
+        config = about["config"] if architecture.family not in TITOK_LINE else {"model": {"vq_model": about["config"]}}
+        assert load_object(architecture.read_config)(config) == architecture.config
 
 
 def test_every_published_name_has_a_manifest() -> None:

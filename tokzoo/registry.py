@@ -13,7 +13,9 @@ Modality = Literal["image", "video", "3d"]
 TokenType = Literal["discrete", "continuous"]
 
 FAMILIES = (  # each with ARCHITECTURES
+    "tokzoo.tokenizers.kl16_vae.weights",
     "tokzoo.tokenizers.maskgit_vqgan.weights",
+    "tokzoo.tokenizers.one_d_piece.weights",
     "tokzoo.tokenizers.titok.weights",
 )
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tokzoo.layers.patches import to_map, to_tokens
+
 GROUPS, EPS = 32, 1e-6  # of every GroupNorm in the VQGAN line
 
 
@@ -33,3 +35,100 @@ class BranchResBlock(nn.Module):
         branch = self.conv1(F.silu(self.norm1(hidden)))
         branch = self.conv2(F.silu(self.norm2(branch)))
         return branch + (hidden if self.shortcut is None else self.shortcut(branch))
+
+
+class ResBlock(nn.Module):
+    """Residual block of VQGAN and latent diffusion: GroupNorm, SiLU, 3x3 conv, twice, with biases.
+
+    Where the width changes, the shortcut is a 1x1 conv of the input. arXiv:2012.09841, appendix A.
+
+    Shapes:
+        hidden (B, in_channels, H, W) -> (B, out_channels, H, W)
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2 = group_norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        branch = self.conv1(F.silu(self.norm1(hidden)))
+        branch = self.conv2(F.silu(self.norm2(branch)))
+        return branch + (hidden if self.shortcut is None else self.shortcut(hidden))
+
+
+class MapAttention(nn.Module):
+    """Every place of a feature map attends to all, by one head as wide as the map. arXiv:2012.09841, appendix A.
+
+    Shapes:
+        hidden (B, C, H, W) -> the same
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.proj = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        normed = self.norm(hidden)
+        query, key, value = (to_tokens(part(normed)).unsqueeze(1) for part in (self.query, self.key, self.value))
+        mixed = F.scaled_dot_product_attention(query, key, value).squeeze(1)  # (B, H * W, C)
+        return hidden + self.proj(to_map(mixed, *hidden.shape[2:]))
+
+
+class Downsample(nn.Module):
+    """Half the size by a 3x3 conv of stride 2, padded by a row below and a column to the right only."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.conv(F.pad(hidden, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Twice the size by repeating each place, then a 3x3 conv."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.conv(F.interpolate(hidden, scale_factor=2.0, mode="nearest"))
+
+
+class ConvLevel(nn.Module):
+    """Residual blocks at one resolution, each followed by attention where asked; then `resample`, if there is one.
+
+    Shapes:
+        hidden (B, in_channels, H, W) -> (B, out_channels, H', W'), H' and W' as `resample` makes them
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, num_blocks: int, *, attention: bool, resample: nn.Module | None
+    ):
+        super().__init__()
+        inputs = [in_channels] + [out_channels] * (num_blocks - 1)
+        self.blocks = nn.ModuleList(ResBlock(channels, out_channels) for channels in inputs)
+        self.attentions = nn.ModuleList(MapAttention(out_channels) for _ in inputs) if attention else None
+        self.resample = resample
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        for number, block in enumerate(self.blocks):
+            hidden = block(hidden)
+            if self.attentions is not None:
+                hidden = self.attentions[number](hidden)
+        return hidden if self.resample is None else self.resample(hidden)
+
+
+def conv_middle(channels: int, *, attention: bool = True) -> nn.Sequential:
+    """What lies at the coarsest resolution: residual block, attention, residual block."""
+    between = [MapAttention(channels)] if attention else []
+    return nn.Sequential(ResBlock(channels, channels), *between, ResBlock(channels, channels))

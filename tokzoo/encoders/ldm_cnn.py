@@ -1,0 +1,104 @@
+"""The convolutional encoder of VQGAN and latent diffusion. B batch, C channels, H W pixels, h w latent places."""
+
+from collections.abc import Sequence as PySequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokzoo.layers.convs import ConvLevel, Downsample, conv_middle, group_norm
+from tokzoo.layers.patches import to_tokens
+from tokzoo.parts import Encoder
+from tokzoo.quantizers.gaussian import GaussianBottleneck
+from tokzoo.tokens import Features, Grid
+
+
+class LdmCnnEncoder(Encoder):
+    """Residual levels with strided convs between them and attention at some. VQGAN, arXiv:2012.09841, appendix A.
+
+    Args:
+        width: channels at full resolution; level i has `width * multipliers[i]`.
+        multipliers: one per level; the image shrinks by 2 after each but the last.
+        num_blocks: residual blocks per level.
+        latent_dim: channels that the network gives.
+        code_dim: C, channels after a 1x1 conv on top; None: no such conv, C is `latent_dim`. A Gaussian bottleneck
+            wants twice its own in both.
+        attention_levels: levels (0 is full resolution) whose blocks are followed by self-attention.
+        middle_attention: whether self-attention lies between the two blocks after the last level.
+        in_channels: of an image.
+        signed: the network sees pixels in [-1, 1]; otherwise as they come.
+
+    Shapes:
+        images (B, 3, H, W) in [0, 1], sides multiples of 2 ** (levels - 1) -> latents (B, h * w, C) on a grid
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        multipliers: PySequence[int],
+        num_blocks: int,
+        latent_dim: int,
+        code_dim: int | None = None,
+        attention_levels: PySequence[int] = (),
+        middle_attention: bool = True,
+        in_channels: int = 3,
+        signed: bool = True,
+    ):
+        super().__init__()
+        self.signed = signed
+        widths = [width * multiplier for multiplier in multipliers]
+        last = len(widths) - 1
+        self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.levels = nn.ModuleList(
+            ConvLevel(
+                before,
+                after,
+                num_blocks,
+                attention=level in attention_levels,
+                resample=Downsample(after) if level < last else None,
+            )
+            for level, (before, after) in enumerate(pairwise([width, *widths]))
+        )
+        self.middle = conv_middle(widths[-1], attention=middle_attention)
+        self.norm_out = group_norm(widths[-1])
+        self.conv_out = nn.Conv2d(widths[-1], latent_dim, 3, padding=1)
+        self.to_code = nn.Conv2d(latent_dim, code_dim, 1) if code_dim is not None else None
+
+    def forward(self, images: Tensor) -> Features:
+        latents = self.latent_map(images)
+        if self.to_code is not None:
+            latents = self.to_code(latents)  # (B, C, h, w)
+        return Features(to_tokens(latents), Grid(*latents.shape[2:]))
+
+    def latent_map(self, images: Tensor) -> Tensor:
+        """Images -> (B, latent_dim, h, w), before the 1x1 conv on top."""
+        hidden = self.conv_in(images * 2 - 1 if self.signed else images)
+        for level in self.levels:
+            hidden = level(hidden)
+        return self.conv_out(F.silu(self.norm_out(self.middle(hidden))))
+
+
+class PosteriorEncoder(Encoder):
+    """A variational autoencoder's latents as another model reads them: the posterior's mean or a draw, scaled.
+
+    Args:
+        encoder: gives mean and log-variance, 2C channels.
+        code_dim: C, channels of a latent.
+        scale: of the latents, which brings them to about unit variance.
+
+    Shapes:
+        images (B, 3, H, W) -> latents (B, h * w, C) on a grid
+    """
+
+    def __init__(self, encoder: LdmCnnEncoder, code_dim: int, scale: float):
+        super().__init__()
+        self.encoder = encoder
+        self.posterior = GaussianBottleneck(code_dim)
+        self.scale = scale
+
+    def forward(self, images: Tensor, *, sample: bool = False, generator: torch.Generator | None = None) -> Features:
+        moments = self.encoder(images)
+        drawn = self.posterior(moments.latents, sample=sample, generator=generator).codes
+        return moments._replace(latents=drawn.to(images.dtype) * self.scale)
