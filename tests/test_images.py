@@ -9,7 +9,17 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from tokzoo.images import Resample, find_images, open_image, resize_and_crop, to_image, to_tensor
+from tokzoo.images import (
+    PROTOCOLS,
+    Resample,
+    adm_crop,
+    bilinear_crop,
+    find_images,
+    open_image,
+    resize_and_crop,
+    to_image,
+    to_tensor,
+)
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -236,3 +246,44 @@ def test_folder_without_images_says_what_was_looked_for(tmp_path: Path) -> None:
 def test_importing_the_module_leaves_torch_alone() -> None:
     script = "import sys, tokzoo.images; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+# --- the squares of published evaluations ---
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("size", [(40, 30), (64, 64), (31, 77), (400, 20)])
+def test_every_protocol_makes_a_square_of_the_centre(name: str, size: tuple[int, int]) -> None:
+    square = PROTOCOLS[name](Image.new("RGB", size, GREEN), 16)
+    assert square.size == (16, 16)
+    assert np.unique(np.asarray(square).reshape(-1, 3), axis=0).tolist() == [list(GREEN)]
+    with pytest.raises(ValueError, match="at least 1"):
+        PROTOCOLS[name](photo(4, 4), 0)
+
+
+def test_adm_halves_before_it_resizes() -> None:
+    image = photo(130, 100)
+    halved = image.resize((65, 50), Image.Resampling.BOX).resize((32, 25), Image.Resampling.BOX)
+    expected = halved.resize((round(32 * 20 / 25), 20), Image.Resampling.BICUBIC).crop((3, 0, 23, 20))
+    assert np.array_equal(np.asarray(adm_crop(image, 20)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("size", [(300, 200), (61, 97), (64, 64), (50, 30)])
+def test_bilinear_crop_interpolates_between_four_pixels_without_averaging(size: tuple[int, int]) -> None:
+    """Bit for bit OpenCV's, which is not installed here: torch in floating point is at most a level away."""
+    image = photo(*size)
+    short = min(size)
+    resized = [round(side * 64 / short) for side in (image.height, image.width)]
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    plain = torch.nn.functional.interpolate(pixels, size=resized, mode="bilinear", antialias=False)[0].permute(1, 2, 0)
+    top, left = ((side - 64) // 2 for side in resized)
+    difference = np.asarray(bilinear_crop(image, 64)) - plain[top : top + 64, left : left + 64].numpy()
+    assert np.abs(difference).max() <= 1
+
+
+def test_zoom_crops_from_a_larger_image() -> None:
+    image = photo(90, 60)
+    expected = resize_and_crop(image, 36, resample="lanczos").crop((2, 2, 34, 34))
+    assert np.array_equal(np.asarray(PROTOCOLS["lanczos_zoom"](image, 32)), np.asarray(expected))
+    with pytest.raises(ValueError, match="zoom"):
+        resize_and_crop(image, 32, zoom=0.5)

@@ -23,7 +23,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"no weights file {file}")
     state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "ema", "model"):  # where both are there, authors evaluate the moving average
         if isinstance(state.get(wrapper), Mapping):
             state = dict(state[wrapper])
     if not state:

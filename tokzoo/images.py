@@ -10,10 +10,11 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IMAGE_EXTENSIONS",
+    "PROTOCOLS",
     "ImageSource",
     "Resample",
+    "adm_crop",
+    "bilinear_crop",
     "find_images",
     "open_image",
     "resize_and_crop",
@@ -37,6 +41,8 @@ ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDAr
 Resample: TypeAlias = Literal["bicubic", "lanczos", "bilinear", "box"]
 
 IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+FIXED_ONE = 2048  # OpenCV's fixed-point weights have 11 bits
 
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -81,7 +87,7 @@ def open_image(source: ImageSource) -> Image.Image:
     raise TypeError(f"open_image takes a path, bytes, a PIL image or an array (H, W, C); got {kind}{hint}")
 
 
-def resize_and_crop(image: Image.Image, size: int, *, resample: Resample = "bicubic") -> Image.Image:
+def resize_and_crop(image: Image.Image, size: int, *, resample: Resample = "bicubic", zoom: float = 1.0) -> Image.Image:
     """The centre square of an image, scaled to `size` x `size`: torchvision's Resize(size), then CenterCrop(size).
 
     Pixel for pixel the same as these two on a PIL image while the long side is at most 4 times the short one. Of a
@@ -92,23 +98,79 @@ def resize_and_crop(image: Image.Image, size: int, *, resample: Resample = "bicu
         image: RGB, as `open_image` gives.
         size: side of the result in pixels.
         resample: the filter; all of them average when they shrink (antialias).
+        zoom: the short side is scaled to this many times the size before the crop.
 
     Raises:
-        ValueError: a size below 1, an unknown filter, or an image that is not RGB.
+        ValueError: a size below 1, a zoom below 1, an unknown filter, or an image that is not RGB.
     """
     _check_rgb(image)
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel; got {size}")
+    _check_square(size)
+    if zoom < 1:
+        raise ValueError(f"zoom must be at least 1, or the crop would reach beyond the image; got {zoom}")
     if resample not in _FILTERS:
         raise ValueError(f"resample must be one of {', '.join(_FILTERS)}; got {resample!r}")
     short, long = min(image.size), max(image.size)
-    width, height = (int(size * side / short) for side in image.size)  # Resize rounds the long side down
+    resized = round(zoom * size)
+    width, height = (int(resized * side / short) for side in image.size)  # Resize rounds the long side down
     left, top = round((width - size) / 2), round((height - size) / 2)  # CenterCrop rounds half to even
     if long <= 4 * short:
         return image.resize((width, height), _FILTERS[resample]).crop((left, top, left + size, top + size))
     across, down = image.width / width, image.height / height  # pixels of the image per pixel of the result
     square = (left * across, top * down, (left + size) * across, (top + size) * down)
     return image.resize((size, size), _FILTERS[resample], box=square)
+
+
+def adm_crop(image: Image.Image, size: int) -> Image.Image:
+    """The centre square as the evaluation of ADM (arXiv:2105.05233) cuts it, and many image generators after it.
+
+    The image is halved by a box filter while its short side is at least twice the size, then the short side is scaled
+    to the size (bicubic). Of strips longer than 4 times their width the square is cut before, as in `resize_and_crop`.
+
+    Raises:
+        ValueError: a size below 1, or an image that is not RGB.
+    """
+    _check_rgb(image)
+    _check_square(size)
+    image = _without_far_ends(image)
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    short = min(image.size)
+    width, height = (round(side * (size / short)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+
+
+def bilinear_crop(image: Image.Image, size: int) -> Image.Image:
+    """The centre square as OpenCV's INTER_LINEAR scales it, which does not average when it shrinks (no antialias).
+
+    What albumentations' SmallestMaxSize, then CenterCrop, make of a photo: the evaluations of taming-transformers,
+    SEED-Voken and what grew of them. Each pixel is mixed of four in the fixed-point arithmetic of OpenCV.
+
+    Raises:
+        ValueError: a size below 1, or an image that is not RGB.
+    """
+    _check_rgb(image)
+    _check_square(size)
+    pixels = np.asarray(image).astype(np.int64)  # (H, W, 3)
+    short = min(image.size)
+    resized = [round(side * size / short) for side in pixels.shape[:2]]
+    first = [(side - size) // 2 for side in resized]
+    rows, columns = (_linear_taps(pixels.shape[axis], resized[axis], first[axis], size) for axis in (0, 1))
+    (left, right), share = columns.neighbours, columns.shares[:, None]
+    across = pixels[:, left] * (FIXED_ONE - share) + pixels[:, right] * share  # (H, size, 3)
+    (above, below), share = rows.neighbours, rows.shares[:, None, None]
+    upper, lower = across[above] >> 4, across[below] >> 4
+    mixed = (((FIXED_ONE - share) * upper >> 16) + (share * lower >> 16) + 2) >> 2
+    return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
+
+
+PROTOCOLS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
+    # how published evaluations cut a square from a photo
+    "bicubic": resize_and_crop,  # torchvision: short side to the size, centre crop
+    "adm": adm_crop,
+    "opencv": bilinear_crop,
+    "lanczos_zoom": partial(resize_and_crop, resample="lanczos", zoom=1.125),  # VAR, arXiv:2404.02905
+}
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -247,6 +309,36 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     if array.dtype != np.uint8:
         raise ValueError(f"an image array is uint8, or float in [0, 1]; got {array.dtype}. Scale it to [0, 1].")
     return Image.fromarray(array.squeeze(2) if array.shape[2:] == (1,) else array)
+
+
+class _Taps(NamedTuple):
+    """Where each pixel of a resized line comes from: two neighbours, and the second one's share of FIXED_ONE."""
+
+    neighbours: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    shares: npt.NDArray[np.int64]
+
+
+def _linear_taps(length: int, resized: int, first: int, count: int) -> _Taps:
+    """For pixels `first` to `first + count` of a line of `length` pixels scaled to `resized`."""
+    places = ((np.arange(first, first + count) + 0.5) * (length / resized) - 0.5).astype(np.float32)
+    whole = np.floor(places)
+    shares = np.rint((places - whole) * FIXED_ONE).astype(np.int64)
+    shares[(whole < 0) | (whole >= length - 1)] = 0  # at the edges one pixel alone
+    left = whole.astype(np.int64).clip(0, length - 1)
+    return _Taps((left, (left + 1).clip(max=length - 1)), shares)
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    """The middle of a long strip: no more of it than can reach the centre square."""
+    short = min(image.size)
+    width, height = (min(side, 4 * short + (side & 1)) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image if (width, height) == image.size else image.crop((left, top, left + width, top + height))
+
+
+def _check_square(size: int) -> None:
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel; got {size}")
 
 
 def _check_rgb(image: Image.Image) -> None:

@@ -42,6 +42,7 @@ class VisualTokenizer(nn.Module):
     encoder: Encoder | None
     quantizer: Quantizer
     decoder: Decoder | None
+    photo_protocol: str = "bicubic"  # how the published evaluation cuts a square: a name in tokzoo.images.PROTOCOLS
 
     def __init__(self, config: Any):
         super().__init__()
@@ -70,10 +71,11 @@ class VisualTokenizer(nn.Module):
     def preprocess(self, source: Photo | Iterable[Photo]) -> Tensor:
         """Photos, as paths, bytes, PIL images or arrays -> images (B, 3, S, S) as the published evaluation makes them.
 
-        The shorter side is resized to `image_size` (bicubic, antialiased), then the centre is cropped.
+        The shorter side is resized to `image_size`, then the centre is cropped, by `photo_protocol`.
         """
         listed = [source] if isinstance(source, Photo) else list(source)
-        made = [photos.resize_and_crop(photos.open_image(photo), self.image_size) for photo in listed]
+        crop = photos.PROTOCOLS[self.photo_protocol]
+        made = [crop(photos.open_image(photo), self.image_size) for photo in listed]
         return torch.stack([photos.to_tensor(image) for image in made]).to(self.device)
 
     def encode(self, images: Tensor, *, sample: bool = False, generator: torch.Generator | None = None) -> Tokens:
@@ -113,6 +115,10 @@ class VisualTokenizer(nn.Module):
         placed = features._replace(latents=quantized.codes.to(self.dtype), extent=tokens.extent)
         reconstruction = self._decoder()(placed)
         return TokenizerOutput(reconstruction, features.latents, tokens, quantized.codes, quantized.losses)
+
+    def training_draws(self, generator: torch.Generator) -> dict[str, Any]:
+        """What training gives `forward` besides images: its chance is drawn here, outside of the compiled graph."""
+        return {}
 
     def features(self, images: Tensor) -> Tensor:
         """Images -> latents (B, L, C) before quantization."""
