@@ -21,11 +21,21 @@ class MaskgitCnnDecoder(Decoder):
         with f = 2 ** (levels - 1)
     """
 
-    def __init__(self, *, width: int, multipliers: PySequence[int], num_blocks: int, code_dim: int):
+    def __init__(
+        self,
+        *,
+        width: int,
+        multipliers: PySequence[int],
+        num_blocks: int,
+        code_dim: int,
+        num_middle_blocks: int | None = None,
+    ):
         super().__init__()
         widths = [width * multiplier for multiplier in multipliers]
         self.conv_in = nn.Conv2d(code_dim, widths[-1], 3, padding=1)
-        self.middle = nn.ModuleList(BranchResBlock(widths[-1], widths[-1]) for _ in range(num_blocks))
+        self.middle = nn.ModuleList(
+            BranchResBlock(widths[-1], widths[-1]) for _ in range(num_middle_blocks or num_blocks)
+        )
         self.levels = nn.ModuleList(
             nn.ModuleList(BranchResBlock(before if i == 0 else after, after) for i in range(num_blocks))
             for before, after in zip([*widths[1:], widths[-1]], widths, strict=True)
@@ -60,7 +70,7 @@ class CodeMixtureHead(nn.Module):
     The second stage of TiTok, arXiv:2406.07550, section 3.3.
 
     Shapes:
-        hidden (B, D, h, w) -> images (B, 3, H, W); `logits(hidden)` gives what the softmax reads
+        hidden (B, D, h, w) -> images (B, 3, H, W)
     """
 
     def __init__(self, *, logits: nn.Module, codebook_size: int, code_dim: int, decoder: MaskgitCnnDecoder):
@@ -70,6 +80,16 @@ class CodeMixtureHead(nn.Module):
         self.decoder = decoder
 
     def forward(self, hidden: Tensor) -> Tensor:
-        weights = self.logits(hidden).softmax(dim=1)  # (B, K, h, w)
-        expected = (weights.permute(0, 2, 3, 1) @ self.codebook.weight).permute(0, 3, 1, 2)  # (B, C, h, w)
-        return self.decoder.decode_map(expected)
+        return self.paint(self.predict(hidden))
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """The logits (B, K, h, w) that the softmax reads."""
+        return self.logits(hidden)
+
+    def expected(self, logits: Tensor) -> Tensor:
+        """Logits (B, K, h, w) -> the mean code by their shares (B, C, h, w)."""
+        return (logits.softmax(dim=1).permute(0, 2, 3, 1) @ self.codebook.weight).permute(0, 3, 1, 2)
+
+    def paint(self, logits: Tensor) -> Tensor:
+        """Logits (B, K, h, w) -> images."""
+        return self.decoder.decode_map(self.expected(logits))

@@ -19,12 +19,21 @@ class MaskgitCnnEncoder(Encoder):
         multipliers: one per level; the image shrinks by 2 after each but the last.
         num_blocks: residual blocks per level.
         code_dim: channels out.
+        num_middle_blocks: residual blocks after the last level; None: as many as in a level.
 
     Shapes:
         images (B, 3, H, W) in [0, 1], sides multiples of 2 ** (levels - 1) -> latents (B, h * w, code_dim) on a grid
     """
 
-    def __init__(self, *, width: int, multipliers: PySequence[int], num_blocks: int, code_dim: int):
+    def __init__(
+        self,
+        *,
+        width: int,
+        multipliers: PySequence[int],
+        num_blocks: int,
+        code_dim: int,
+        num_middle_blocks: int | None = None,
+    ):
         super().__init__()
         widths = [width * multiplier for multiplier in multipliers]
         self.conv_in = nn.Conv2d(3, width, 3, padding=1, bias=False)
@@ -32,7 +41,9 @@ class MaskgitCnnEncoder(Encoder):
             nn.ModuleList(BranchResBlock(before if i == 0 else after, after) for i in range(num_blocks))
             for before, after in zip([width, *widths], widths, strict=False)
         )
-        self.middle = nn.ModuleList(BranchResBlock(widths[-1], widths[-1]) for _ in range(num_blocks))
+        self.middle = nn.ModuleList(
+            BranchResBlock(widths[-1], widths[-1]) for _ in range(num_middle_blocks or num_blocks)
+        )
         self.norm_out = group_norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], code_dim, 1)
 

@@ -11,6 +11,7 @@ class MaskgitVqganConfig:
     width: int = 128
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)  # of the width, per level
     num_blocks: int = 2  # residual blocks per level
+    num_middle_blocks: int | None = None  # at the coarsest level, between encoder levels and code; None: num_blocks
     codebook_size: int = 1024
     code_dim: int = 256
 

@@ -10,14 +10,23 @@ from tokzoo.tokenizers.maskgit_vqgan.config import MaskgitVqganConfig
 from tokzoo.tokens import Grid, TokenSpec
 
 
+def cnn_sizes(config: MaskgitVqganConfig) -> dict[str, Any]:
+    """What the encoder's and the decoder's constructors take."""
+    return dict(
+        width=config.width,
+        multipliers=config.multipliers,
+        num_blocks=config.num_blocks,
+        code_dim=config.code_dim,
+        num_middle_blocks=config.num_middle_blocks,
+    )
+
+
 class MaskgitVqgan(VisualTokenizer):
     """A grid of tokens, one per `downsample` x `downsample` pixels; any size that is a multiple of it."""
 
     def __init__(self, config: MaskgitVqganConfig):
         super().__init__(config)
-        sizes: dict[str, Any] = dict(
-            width=config.width, multipliers=config.multipliers, num_blocks=config.num_blocks, code_dim=config.code_dim
-        )
+        sizes = cnn_sizes(config)
         self.encoder = MaskgitCnnEncoder(**sizes)
         self.quantizer = VectorQuantizer(config.codebook_size, config.code_dim)
         self.decoder = MaskgitCnnDecoder(**sizes)

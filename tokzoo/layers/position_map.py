@@ -1,0 +1,14 @@
+"""Learned positions that fit grids of several sizes. D width."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tokzoo.layers.patches import to_tokens
+
+
+def sample_positions(table: Tensor, height: int, width: int) -> Tensor:
+    """The entries of a square `table` (D, side, side) nearest to a grid's cells -> (height * width, D), row-major.
+
+    Row i is entry floor(i * side / height); columns likewise.
+    """
+    return to_tokens(F.interpolate(table.unsqueeze(0), size=(height, width), mode="nearest")).squeeze(0)
