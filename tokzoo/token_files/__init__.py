@@ -1,10 +1,11 @@
-"""Token files (.tkz): tokens on disk at their exact width or range coded, appended to, read by index. See docs/tkz.md."""
+"""Token files (.tkz): tokens on disk, at their exact width or range coded, appended to, read by index: docs/tkz.md."""
 
 from tokzoo.token_files.entropy import Frequencies, NextCode
 from tokzoo.token_files.errors import TokenFileError
-from tokzoo.token_files.files import TokenFile, Written, append, save
 from tokzoo.token_files.identity import TokenizerId, identify
 from tokzoo.token_files.labels import safe_label
+from tokzoo.token_files.reading import TokenFile, cat, load
+from tokzoo.token_files.writing import Written, append, save
 
 __all__ = [
     "Frequencies",
@@ -14,7 +15,9 @@ __all__ = [
     "TokenizerId",
     "Written",
     "append",
+    "cat",
     "identify",
+    "load",
     "safe_label",
     "save",
 ]

@@ -1,7 +1,7 @@
 """Samples that are coded together <-> the bytes of one block. B samples, L tokens, N of them valid, D codes a token.
 
-A block is one byte of flags, then labels, masks, geometry and codes (or latents), each only where there is one. Of tokens
-that do not count nothing is stored; they are read as zeros.
+A block is one byte of flags, then labels, masks, geometry and codes (or latents), each only where there is one. Of
+tokens that do not count nothing is stored; they are read as zeros.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from tokzoo.token_files.bits import pack, packed_size, unpack
-from tokzoo.token_files.container import FLOATS, INTEGERS, ArraySpec, Description
+from tokzoo.token_files.container import ArraySpec, Description
 from tokzoo.token_files.entropy import Coder, Codes, Mask, Plain
 from tokzoo.token_files.errors import TokenFileError
 from tokzoo.token_files.labels import check_labels
-from tokzoo.tokens import Octree, Tokens, bit_width
+from tokzoo.tokens import Tokens, bit_width
 
 MASKED, LABELLED = 1, 2  # flags
 
@@ -41,7 +41,7 @@ class _Reader:
         return taken
 
 
-def encode_block(tokens: Tokens, labels: Sequence[str] | None, coder: Coder | None) -> Block:
+def encode_block(tokens: Tokens, labels: Sequence[str] | None, description: Description, coder: Coder | None) -> Block:
     """One block of `tokens`. `coder` is for their indices; latents are stored as they are."""
     length = tokens.num_tokens
     mask = np.ones((len(tokens), length), np.bool_) if tokens.valid is None else tokens.valid.cpu().numpy()
@@ -52,19 +52,18 @@ def encode_block(tokens: Tokens, labels: Sequence[str] | None, coder: Coder | No
         head += len(text).to_bytes(4, "little") + text
     if tokens.valid is not None:
         head += _encode_masks(mask)
-    placed = None if tokens.geometry is None else _encode_geometry(tokens, mask)
-    if tokens.indices is None:
-        assert tokens.latents is not None
-        body = _raw_bytes(tokens.latents, mask)
-        body_bits = 8 * len(body)
-    else:
-        assert coder is not None
-        codes = tokens.indices.cpu().numpy().reshape(*mask.shape, -1)[mask]
-        _check_range(codes, tokens.levels or (), "cannot be stored")
-        body = coder.encode(codes, mask)
-        body_bits = len(codes) * sum(coder.widths) if isinstance(coder, Plain) else 8 * len(body)
-    data, bits = placed or (b"", 0)
-    return Block(head + data + body, bits + body_bits)
+    bits = int(mask.sum()) * description.bits_per_token
+    if tokens.geometry is not None:
+        head += _encode_geometry(tokens.geometry, mask, description)
+    if tokens.latents is not None:
+        return Block(head + _raw_bytes(tokens.latents, mask), bits)
+    assert tokens.indices is not None and coder is not None
+    codes = tokens.indices.cpu().numpy().reshape(*mask.shape, -1)[mask]
+    _check_range(codes, description.levels or (), "cannot be stored")
+    body = coder.encode(codes, mask)
+    if not isinstance(coder, Plain):
+        bits += 8 * len(body) - len(codes) * description.plain_bits
+    return Block(head + body, bits)
 
 
 def decode_block(
@@ -77,7 +76,8 @@ def decode_block(
         raise TokenFileError(f"a block has flags {flags}, which this version does not know")
     labels = _decode_labels(reader, items) if flags & LABELLED else None
     mask = _decode_masks(reader, items, length) if flags & MASKED else np.ones((items, length), np.bool_)
-    geometry = None if description.geometry is None else _decode_geometry(reader, mask, description)
+    spec, cell_levels = description.geometry, description.cell_levels
+    geometry = None if spec is None else _decode_geometry(reader, mask, spec, cell_levels)
     indices = latents = None
     if description.latents is not None:
         latents = _from_raw(reader, mask, description.latents)
@@ -161,40 +161,21 @@ def _unpack_bits(data: memoryview, count: int) -> Mask:
 # --- geometry and latents --------------------------------------------------------------------------------------------
 
 
-def _encode_geometry(tokens: Tokens, mask: Mask) -> tuple[bytes, int]:
-    """Bytes, and bits that count: an octree's coordinates at `depth` bits each, anything else as it is."""
-    assert tokens.geometry is not None
-    if _is_cells(tokens.layout, tokens.geometry.dtype):
-        assert isinstance(tokens.layout, Octree)
-        cells = tokens.geometry.long().cpu().numpy()[mask]
-        _check_range(cells, _cell_levels(tokens.layout, cells.shape[1]), "are no cells of this octree")
-        coder = Plain(_cell_levels(tokens.layout, cells.shape[1]))
-        return coder.encode(cells, mask), len(cells) * sum(coder.widths)
-    data = _raw_bytes(tokens.geometry, mask)
-    return data, 8 * len(data)
+def _encode_geometry(geometry: Tensor, mask: Mask, description: Description) -> bytes:
+    """An octree's coordinates at `depth` bits each, anything else as it is."""
+    if description.cell_levels is None:
+        return _raw_bytes(geometry, mask)
+    cells = geometry.long().cpu().numpy()[mask]
+    _check_range(cells, description.cell_levels, "are no cells of this octree")
+    return Plain(description.cell_levels).encode(cells, mask)
 
 
-def _decode_geometry(reader: _Reader, mask: Mask, description: Description) -> Tensor:
-    assert description.geometry is not None
-    dtype, columns = _dtype(description.geometry), description.geometry.width
-    if not _is_cells(description.layout, dtype):
-        return _from_raw(reader, mask, description.geometry)
-    assert isinstance(description.layout, Octree)
-    coder = Plain(_cell_levels(description.layout, columns))
-    size = sum(packed_size(int(mask.sum()), width) for width in coder.widths)
-    return _scatter(torch.from_numpy(coder.decode(reader.take(size), mask)).to(dtype), mask)
-
-
-def _is_cells(layout: object, dtype: torch.dtype) -> bool:
-    return isinstance(layout, Octree) and not dtype.is_floating_point
-
-
-def _cell_levels(layout: Octree, columns: int) -> list[int]:
-    return [1 << layout.depth] * columns
-
-
-def _dtype(spec: ArraySpec) -> torch.dtype:
-    return (FLOATS | INTEGERS)[spec.dtype]
+def _decode_geometry(reader: _Reader, mask: Mask, spec: ArraySpec, cell_levels: Sequence[int] | None) -> Tensor:
+    if cell_levels is None:
+        return _from_raw(reader, mask, spec)
+    coder = Plain(cell_levels)
+    data = reader.take(sum(packed_size(int(mask.sum()), width) for width in coder.widths))
+    return _scatter(torch.from_numpy(coder.decode(data, mask)).to(spec.torch_dtype), mask)
 
 
 def _raw_bytes(values: Tensor, mask: Mask) -> bytes:
@@ -203,7 +184,7 @@ def _raw_bytes(values: Tensor, mask: Mask) -> bytes:
 
 
 def _from_raw(reader: _Reader, mask: Mask, spec: ArraySpec) -> Tensor:
-    dtype, count = _dtype(spec), int(mask.sum())
+    dtype, count = spec.torch_dtype, int(mask.sum())
     data = bytearray(reader.take(count * spec.width * dtype.itemsize))
     values = torch.frombuffer(data, dtype=dtype) if data else torch.zeros(0, dtype=dtype)
     return _scatter(values.reshape(count, spec.width), mask)
@@ -211,6 +192,8 @@ def _from_raw(reader: _Reader, mask: Mask, spec: ArraySpec) -> Tensor:
 
 def _scatter(values: Tensor, mask: Mask) -> Tensor:
     """(N, width) -> (B, L, width), zeros where the mask is not."""
+    if mask.all():
+        return values.reshape(*mask.shape, values.shape[1])
     placed = values.new_zeros((*mask.shape, values.shape[1]))
     placed[torch.from_numpy(mask)] = values
     return placed

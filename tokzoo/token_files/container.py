@@ -4,6 +4,7 @@ Everything is little-endian. Nothing is believed before its checksum holds, and 
 """
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from tokzoo.token_files.entropy import Frequencies
 from tokzoo.token_files.errors import TokenFileError
 from tokzoo.token_files.identity import TokenizerId
-from tokzoo.tokens import Gaussians, Grid, Grid3D, Layout, Octree, Pyramid, Sequence, Tokens
+from tokzoo.tokens import Gaussians, Grid, Grid3D, Layout, Octree, Pyramid, Sequence, Tokens, bit_width
 
 MAGIC = b"\x89TKZ\r\n\x1a\n"  # as PNG's: a copy in text mode or through seven bits breaks it
 VERSION = 1
-LARGEST_BLOCK = 1 << 26  # numbers in the widest array of one block
-LARGEST_DESCRIPTION = 1 << 26  # bytes
+BLOCK_BITS = 1 << 19  # a block of several samples takes at most this many bits, plain
+LARGEST_BLOCK = 1 << 26  # numbers in the widest array of one sample
+LARGEST_DESCRIPTION = 1 << 24  # bytes
+LARGEST_EXTENT = 1 << 32  # pixels
 
 LAYOUTS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Sequence, Grid, Grid3D, Pyramid, Gaussians, Octree)}
 FLOATS = {str(kind)[6:]: kind for kind in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
@@ -30,6 +33,9 @@ INTEGERS = {str(kind)[6:]: kind for kind in (torch.uint8, torch.int8, torch.int1
 CODINGS = ("plain", "static", "adaptive", "generated")
 
 ReadAt = Callable[[int, int], bytes]  # (offset, size) -> just these bytes
+
+
+# --- the header ------------------------------------------------------------------------------------------------------
 
 
 class Page(NamedTuple):
@@ -46,7 +52,7 @@ PAGE = struct.Struct("<QII")
 
 @dataclass(frozen=True)
 class Header:
-    """The first bytes, the only ones that an append changes. Bytes from `end` on are of an append that did not finish."""
+    """The first bytes, the only ones that an append changes. What lies behind `end` does not count."""
 
     description_size: int
     description_crc: int
@@ -54,7 +60,7 @@ class Header:
     page: Page
     end: int
 
-    FORMAT = struct.Struct("<8sHIIQQIIQ")
+    FORMAT = struct.Struct("<8sIIIQQIIQ")
     SIZE = FORMAT.size + 4
 
     def to_bytes(self) -> bytes:
@@ -64,19 +70,24 @@ class Header:
         return body + zlib.crc32(body).to_bytes(4, "little")
 
     @classmethod
-    def read(cls, data: bytes, file_size: int) -> "Header":
-        """From the first SIZE bytes of a file."""
-        if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
+    def from_bytes(cls, data: bytes, file_size: int) -> "Header":
+        """From the first SIZE bytes of a file.
+
+        Raises:
+            TokenFileError: other bytes than `to_bytes` writes, or sizes beyond the end of the file.
+        """
+        if not data or data[: len(MAGIC)] != MAGIC[: len(data)]:
             raise TokenFileError("this is no .tkz file: it does not begin as one")
         if len(data) < cls.SIZE:
             raise TokenFileError(f"the file is cut short: {len(data)} bytes, where the header alone has {cls.SIZE}")
         _, version, size, crc, items, *page, end = cls.FORMAT.unpack(data[:-4])
-        if version > VERSION:
-            raise TokenFileError(f"the file is of version {version}, this tokzoo reads {VERSION}: update tokzoo")
+        if version != VERSION:
+            raise TokenFileError(
+                f"the file is of version {version}, and this tokzoo reads version {VERSION}: "
+                "update tokzoo, or get the file again if it should be of this version"
+            )
         if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
             raise TokenFileError("the header is damaged: its checksum does not hold. Get the file again")
-        if version < VERSION:
-            raise TokenFileError(f"the file is of version {version}; there is none before {VERSION}")
         if file_size < end:
             raise TokenFileError(f"the file is cut short: {file_size} of {end} bytes are there. Get the file again")
         if size > min(end - cls.SIZE, LARGEST_DESCRIPTION):
@@ -84,11 +95,37 @@ class Header:
         return cls(size, crc, items, Page(*page), end)
 
 
+def read_header(read_at: ReadAt, file_size: int) -> Header:
+    """The header of a file, also of one whose header was half written when an append was killed.
+
+    An append first writes both headers, old and new, as a journal behind its data. A damaged first header that is the
+    new one up to some byte and the old one after it is such a half, and the new one holds.
+    """
+    data = read_at(0, min(file_size, Header.SIZE))
+    try:
+        return Header.from_bytes(data, file_size)
+    except TokenFileError:
+        if file_size < 3 * Header.SIZE:
+            raise
+        journal = read_at(file_size - 2 * Header.SIZE, 2 * Header.SIZE)
+        old, new = journal[: Header.SIZE], journal[Header.SIZE :]
+        if not any(data == new[:written] + old[written:] for written in range(Header.SIZE)):
+            raise
+        return Header.from_bytes(new, file_size)
+
+
+# --- the description -------------------------------------------------------------------------------------------------
+
+
 class ArraySpec(NamedTuple):
     """dtype and last dimension of an array (B, L, width)."""
 
     dtype: str
     width: int
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return (FLOATS | INTEGERS)[self.dtype]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,20 +154,27 @@ class Description:
     frequencies_crc: int | None = None
 
     def __post_init__(self) -> None:
-        levels, latents, geometry = self.levels, self.latents, self.geometry
-        table = (self.frequencies_crc is not None) if self.coding == "static" else self.frequencies_crc is None
-        checks = {
-            "levels or latents": (levels is None) != (latents is None),
-            "levels": levels is None or (levels and all(1 <= level <= 1 << 63 for level in levels)),
-            "grouped": self.grouped in (True, False) and (self.grouped or levels is None or len(levels) == 1),
-            "latents": latents is None or (latents.dtype in FLOATS and latents.width >= 0),
-            "geometry": geometry is None or (geometry.dtype in FLOATS | INTEGERS and geometry.width >= 0),
-            "coding": self.coding in CODINGS and (levels is not None or self.coding == "plain") and table,
-            "layout": not isinstance(self.layout, Octree) or self.layout.depth <= 62,
-            "size": (self.layout.num_tokens or 0) * self.numbers_per_token <= LARGEST_BLOCK,
+        levels, latents, geometry, extent = self.levels, self.latents, self.geometry, self.extent
+        has_table = self.frequencies_crc is not None
+        rules = {
+            "levels for indices, or latents": (levels is None) != (latents is None),
+            "levels from 1 to 2**63": levels is None or (levels and all(1 <= level <= 1 << 63 for level in levels)),
+            "one level per code of a token": type(self.grouped) is bool
+            and (self.grouped or levels is None or len(levels) == 1),
+            f"latents of {', '.join(FLOATS)}": latents is None or latents.dtype in FLOATS,
+            f"geometry of {', '.join(FLOATS | INTEGERS)}": geometry is None or geometry.dtype in FLOATS | INTEGERS,
+            f"coding {', '.join(CODINGS)} for indices, plain for latents": self.coding in CODINGS
+            and (levels is not None or self.coding == "plain"),
+            "a frequency table for static coding, and for no other": has_table == (self.coding == "static"),
+            "octrees of depth up to 62": not isinstance(self.layout, Octree) or self.layout.depth <= 62,
+            f"an extent of 2 or 3 sides and up to {LARGEST_EXTENT} pixels": extent is None
+            or (len(extent) in (2, 3) and math.prod(extent) <= LARGEST_EXTENT),
+            f"up to {LARGEST_BLOCK} numbers a sample": (self.layout.num_tokens or 0) * self.numbers_per_token
+            <= LARGEST_BLOCK,
         }
-        if wrong := [name for name, holds in checks.items() if not holds]:
-            raise TokenFileError(f"a token file cannot hold such tokens: wrong {', '.join(wrong)} in {self.common()}")
+        if broken := [rule for rule, holds in rules.items() if not holds]:
+            got = f"{self.coding} coding of {self.common()}"
+            raise TokenFileError(f"a token file takes {'; '.join(broken)}; got {got:.300}")
 
     @classmethod
     def of(cls, tokens: Tokens, tokenizer: TokenizerId | None, **coding: Any) -> "Description":
@@ -153,6 +197,30 @@ class Description:
         """The widest array's numbers per token, at least 1."""
         arrays = [spec.width for spec in (self.latents, self.geometry) if spec is not None]
         return max(1, len(self.levels or ()), *arrays)
+
+    @property
+    def plain_bits(self) -> int:
+        """Of one token's codes, each at its own width."""
+        return sum(bit_width(level) for level in self.levels or ())
+
+    @property
+    def bits_per_token(self) -> int:
+        """Of codes at their own width, or of latents; and of geometry."""
+        placed = _stored_bits(self.geometry)
+        if self.cell_levels is not None:
+            placed = sum(bit_width(level) for level in self.cell_levels)
+        return self.plain_bits + _stored_bits(self.latents) + placed
+
+    @property
+    def cell_levels(self) -> list[int] | None:
+        """Values per coordinate where the geometry is the integer cells of an octree, else None."""
+        if self.geometry is None or self.geometry.dtype not in INTEGERS or not isinstance(self.layout, Octree):
+            return None
+        return [1 << self.layout.depth] * self.geometry.width
+
+    def samples_per_block(self, length: int) -> int:
+        """How many samples of `length` tokens go into one block, at least 1."""
+        return max(1, BLOCK_BITS // max(1, length * max(1, self.bits_per_token)))
 
     def common(self) -> dict[str, Any]:
         """All that tokens must share with the file to be appended: everything but tokenizer and coding."""
@@ -181,7 +249,7 @@ class Description:
             levels = _integers(record.get("levels"))
             tokenizer = record.get("tokenizer")
             return cls(
-                tokenizer=tokenizer and TokenizerId(_text(tokenizer["name"]), _texts(tokenizer["weights"])),
+                tokenizer=tokenizer and TokenizerId(tokenizer["name"], dict(tokenizer["weights"])),
                 layout=_layout(record["layout"]),
                 extent=_integers(record.get("extent")),
                 levels=levels,
@@ -195,7 +263,7 @@ class Description:
         except TokenFileError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise TokenFileError(f"the description is not as a .tkz file has it: {error!r}") from error
+            raise TokenFileError(f"the description is not as a .tkz file has it: {error!r:.200}") from error
 
 
 def _array_spec(tensor: torch.Tensor | None) -> ArraySpec | None:
@@ -204,6 +272,10 @@ def _array_spec(tensor: torch.Tensor | None) -> ArraySpec | None:
     if tensor.ndim != 3:
         raise TokenFileError(f"a token file holds geometry (B, L, G); got {tuple(tensor.shape)}")
     return ArraySpec(str(tensor.dtype).removeprefix("torch."), int(tensor.shape[2]))
+
+
+def _stored_bits(spec: ArraySpec | None) -> int:
+    return 0 if spec is None else 8 * spec.width * spec.torch_dtype.itemsize
 
 
 def _array_spec_from(value: Any) -> ArraySpec | None:
@@ -231,16 +303,6 @@ def _integer(value: Any) -> int:
 
 def _integers(values: Any) -> tuple[int, ...] | None:
     return None if values is None else tuple(_integer(value) for value in values)
-
-
-def _text(value: Any) -> str | None:
-    if not (value is None or isinstance(value, str)):
-        raise ValueError(f"{value!r:.40} is no name")
-    return value
-
-
-def _texts(values: dict[str, Any]) -> dict[str, str]:
-    return {str(key): str(value) for key, value in values.items()}
 
 
 # --- the index -------------------------------------------------------------------------------------------------------
@@ -285,13 +347,15 @@ def add_entries(pages: list[tuple[Page, NDArray[Any]]], entries: NDArray[Any], o
 
 
 def check_entries(entries: NDArray[Any], header: Header, description: Description) -> None:
-    """Raises TokenFileError unless blocks lie in the file, hold what the header counts, and are of bearable size."""
-    end, tokens = np.uint64(header.end), description.layout.num_tokens
-    size = entries["size"].astype(np.uint64)
-    numbers = entries["items"].astype(np.float64) * entries["tokens"] * description.numbers_per_token
-    if (size > end).any() or (entries["offset"] > end - size).any() or (entries["offset"] < Header.SIZE).any():
-        raise TokenFileError("the index points outside the file")
-    if not entries["items"].all() or int(entries["items"].sum(dtype=np.uint64)) != header.items:
-        raise TokenFileError(f"the index does not hold the {header.items} samples that the header counts")
-    if (numbers > LARGEST_BLOCK).any() or (tokens is not None and (entries["tokens"] != tokens).any()):
-        raise TokenFileError(f"the index gives blocks a size that {description.layout} cannot have")
+    """Raises TokenFileError unless the blocks lie in order, hold what the header counts, and are of allowed sizes."""
+    tokens = description.layout.num_tokens
+    starts, sizes = entries["offset"].astype(np.float64), entries["size"].astype(np.float64)  # exact below 2**53
+    if (starts < np.append(Header.SIZE, starts + sizes)[:-1]).any() or (starts + sizes > header.end).any():
+        raise TokenFileError("the index is damaged: its blocks overlap or lie outside the file. Get the file again")
+    items, lengths = entries["items"].astype(np.float64), entries["tokens"].astype(np.float64)
+    if not items.all() or items.sum() != header.items:
+        raise TokenFileError(f"the index is damaged: it does not hold the {header.items} samples of the header")
+    too_many = (items > 1) & (items * lengths * max(1, description.bits_per_token) > BLOCK_BITS)
+    too_long = (lengths * description.numbers_per_token > LARGEST_BLOCK) | (items > BLOCK_BITS)
+    if (too_many | too_long).any() or (tokens is not None and (lengths != tokens).any()):
+        raise TokenFileError(f"the index is damaged: it gives blocks a size that {description.layout} cannot have")

@@ -1,7 +1,7 @@
 """How codes become bytes: at their exact width, or range coded (constriction) over a model of how likely each code is.
 
-N tokens that count, D codes per token, B samples of L tokens in one block. A coder turns the codes (N, D) of a block into
-bytes and back; blocks know nothing of each other, so that each can be read alone.
+N tokens that count, D codes per token, B samples of L tokens in one block. A coder turns the codes (N, D) of a block
+into bytes and back; blocks know nothing of each other, so that each can be read alone.
 """
 
 import zlib
@@ -22,10 +22,11 @@ from tokzoo.tokens import Tokens, bit_width
 Codes: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
 NextCode: TypeAlias = Callable[[Tensor], Tensor]
-"""A generator as a model: the codes so far (B, l), int64, in `Tokens.to_sequence` order -> probabilities (B, K) of the next.
+"""A generator as a model: the codes so far (B, l), int64 -> probabilities (B, K) of the next, K its slot's levels.
 
-It is asked once per position, with the same B samples, when writing and when reading, and must answer with the same bits
-both times: the same weights, device and dtype. Codes of tokens that do not count are 0.
+Codes come token by token, of a token slot by slot; those of tokens that do not count are 0. The function is asked once
+per position, with the same B samples when writing and when reading, and must answer with the same bits both times: the
+same weights, device and dtype. Probabilities need not sum to one.
 """
 
 MODELLED_BITS = 16  # of wider codes, the bits below these are stored as they are
@@ -36,14 +37,12 @@ CHECKSUM = 4  # bytes
 class Coder(Protocol):
     """Codes (N, D) <-> bytes. `mask` (B, L) says where the N tokens lie."""
 
-    name: str
-
     def encode(self, codes: Codes, mask: Mask) -> bytes: ...
 
     def decode(self, data: memoryview, mask: Mask) -> Codes: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frequencies:
     """How often each value of each slot occurs, for the static model.
 
@@ -69,7 +68,7 @@ class Frequencies:
     def of(cls, tokens: Tokens, *, stored: bool = True) -> "Frequencies":
         """Counted over tokens; where a value occurs above 65535 times, all counts of its slot shrink alike."""
         if tokens.indices is None or tokens.levels is None:
-            raise ValueError("frequencies are counted over indices with levels; these Tokens lack one of them")
+            raise TokenFileError("frequencies are counted over indices with levels; these Tokens lack one of them")
         chosen = tokens.indices if tokens.valid is None else tokens.indices[tokens.valid]
         slots = zip(chosen.reshape(-1, tokens.num_slots).T.cpu().numpy(), tokens.levels, strict=True)
         return cls(tuple(_count(codes >> _low_bits(level), level) for codes, level in slots), stored=stored)
@@ -95,8 +94,6 @@ def modelled_levels(level: int) -> int:
 class Plain:
     """Each code at ceil(log2(level)) bits, slot after slot, each slot from a whole byte on."""
 
-    name = "plain"
-
     def __init__(self, levels: Sequence[int]):
         self.widths = [bit_width(level) for level in levels]
 
@@ -111,9 +108,10 @@ class Plain:
 
 
 class _Modelled:
-    """Upper 16 bits range coded over one model per run of codes; bits below them plain; a checksum of the codes first."""
+    """A code's upper 16 bits are range coded, one model per run of codes; bits below them are plain.
 
-    name: str
+    The codes' own checksum comes first, for a model that differs in one bit decodes nonsense without noticing.
+    """
 
     def __init__(self, levels: Sequence[int]):
         self.levels = levels
@@ -153,8 +151,6 @@ class _Modelled:
 class Static(_Modelled):
     """One frequency table per slot for the whole file."""
 
-    name = "static"
-
     def __init__(self, levels: Sequence[int], frequencies: Frequencies):
         super().__init__(levels)
         sizes = [modelled_levels(level) for level in levels]
@@ -175,8 +171,6 @@ class Static(_Modelled):
 class Adaptive(_Modelled):
     """Frequencies of what came before in the block, taken anew each time that half as much again has come."""
 
-    name = "adaptive"
-
     def _models(self, slot: int, symbols: NDArray[np.int32]) -> Iterator[tuple[int, int, Any]]:
         values = modelled_levels(self.levels[slot])
         counts = np.zeros(values, np.int64)
@@ -189,8 +183,6 @@ class Adaptive(_Modelled):
 
 class Generated:
     """Each code by the probabilities that a generator gives it after all codes before it. See `NextCode`."""
-
-    name = "generated"
 
     def __init__(self, levels: Sequence[int], next_code: NextCode):
         if max(levels) > LARGEST_NEXT:
@@ -251,7 +243,7 @@ def _count(symbols: Codes, level: int) -> NDArray[np.uint16]:
 
 
 def _categorical(counts: NDArray[Any]) -> Any:
-    """Half a count more for every value: what was not seen yet stays affordable (Krichevsky and Trofimov's estimator)."""
+    """Half a count more for every value, as Krichevsky and Trofimov: what was not seen yet stays affordable."""
     return _constriction().stream.model.Categorical(counts.astype(np.float64) + 0.5, perfect=False)
 
 
@@ -274,7 +266,6 @@ def _checksum(codes: Codes) -> bytes:
 
 
 def _check(codes: Codes, checksum: memoryview) -> None:
-    """A model that differs in one bit decodes nonsense without noticing; the codes' own checksum notices."""
     if _checksum(codes) != checksum:
         raise TokenFileError(
             "the decoded codes do not match their checksum: the model gives other probabilities than it gave when the "
