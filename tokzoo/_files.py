@@ -1,10 +1,13 @@
 """Files that are either the old one or the new one, never half written, whatever crash or full disk comes between."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+AGAIN = "fetch it again (tokzoo download NAME --force), or copy it here anew"
 
 
 @contextmanager
@@ -30,6 +33,16 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Writes a file in one step. Text is written as UTF-8, its line ends as they are."""
     with replace_atomically(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def check_hash(path: Path, sha256: str | None) -> None:
+    """Raises ValueError unless the file has the recorded hash, if one is recorded."""
+    if sha256 is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise ValueError(f"{path} has sha256 {found}, recorded is {sha256}; {AGAIN}")
 
 
 def _sync_folder(folder: Path) -> None:

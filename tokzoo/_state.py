@@ -1,8 +1,8 @@
 """State dicts: read safely, checked whole."""
 
-import hashlib
 import re
 import threading
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokzoo._files import AGAIN
+
 SHOWN = 10  # of each kind of misfit
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file or of a torch pickle, of which no code is run.
+
+    They are mapped: a tensor's bytes are read from the disk when it is used.
 
     Raises:
         FileNotFoundError: no such file. ValueError: a broken file, one with code in it, or one without tensors.
@@ -41,19 +45,19 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
     try:
         return load_file(file)
     except SafetensorError as error:
-        raise ValueError(f"{file} is broken ({error}); delete it and fetch it again") from error
+        raise ValueError(f"{file} is broken ({error}); {AGAIN}") from error
 
 
 def _read_pickle(file: Path) -> dict[str, Any]:
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except OSError:
         raise
     except Exception as error:  # foreign bytes can end the unpickler in IndexError, KeyError, struct.error and more
         if stranger := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise ValueError(f"{file} was not opened: it asks for {stranger[1]}; only tensors are read") from error
         first = (str(error).splitlines() or ["it ends too early"])[0]
-        raise ValueError(f"{file} is broken ({first}); delete it and fetch it again") from error
+        raise ValueError(f"{file} is broken ({first}); {AGAIN}") from error
     if not isinstance(state, Mapping):
         raise ValueError(f"{file} is no state dict but a {type(state).__name__}")
     return dict(state)
@@ -90,16 +94,6 @@ def _list(kind: str, keys: list[str]) -> list[str]:
         return []
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     return [f"{len(keys)} {kind}: {', '.join(keys[:SHOWN])}{more}"]
-
-
-def check_hash(file: Path, sha256: str | None) -> None:
-    """Raises ValueError unless the file has the recorded hash, if one is recorded."""
-    if sha256 is None:
-        return
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if found != sha256:
-        raise ValueError(f"{file} has sha256 {found}, recorded is {sha256}; delete it and fetch it again")
 
 
 _building = threading.RLock()

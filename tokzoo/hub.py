@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tokzoo import _state, registry
+from tokzoo import registry
+from tokzoo._fetch import Download, Wanted, fetch
 from tokzoo._files import replace_atomically, write_atomically
 from tokzoo.registry import Architecture, Weights
 
@@ -26,13 +27,27 @@ Part = Literal["encoder", "decoder"]
 
 @dataclass(frozen=True)
 class Found:
-    """A model's sizes and where its weights lie. `ours`: saved by `save_pretrained`, so no key rules apply."""
+    """A model's sizes and where its files lie.
+
+    Args:
+        name: full registered name, if known.
+        config: the architecture's dataclass.
+        file: of the weights.
+        ours: saved by `save_pretrained`, so no key rules apply.
+        config_file: config.json, where there is one.
+    """
 
     architecture: Architecture
     name: str | None
     config: Any
     file: Path
     ours: bool
+    config_file: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All that an offline machine needs."""
+        return [self.file] if self.config_file is None else [self.config_file, self.file]
 
 
 def create_model(
@@ -76,18 +91,21 @@ def from_pretrained(
             `save_pretrained` wrote or that holds an author's config.json, or a weights file with config.json beside it.
         revision, cache_dir, local_files_only, token: as in `huggingface_hub.hf_hub_download`.
         subfolder: of the repository or folder.
-        part: load one half only; the quantizer belongs to both.
+        part: load one half only, and read no more of the file; the quantizer belongs to both.
         overrides: fields of the config.
 
     Raises:
         KeyError: an unknown name, or checkpoint keys that no rule reads.
         FileNotFoundError: the weights are nowhere; the message names the files looked for.
-        ConnectionError: the hub could not be reached and the cache has none of them.
-        ValueError: a broken file, or a state dict that does not fit: all that is missing, unexpected or of another
-            shape is named, up to ten of each.
+        ConnectionError: the hub could not be reached and the cache has none of them; the message says how to bring
+            them here. PermissionError: the hub has them, but not for this token.
+        ValueError: a broken file, one of another hash than recorded, or a state dict that does not fit: all that is
+            missing, unexpected or of another shape is named, up to ten of each.
     """
-    download = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
-    found = _locate(name, subfolder, download)
+    if part not in (None, *get_args(Part)):
+        raise ValueError(f"part must be one of {', '.join(get_args(Part))}, or None for the whole; got {part!r}")
+    options = Download(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
+    found = _locate(name, subfolder, options)
     config = registry.override(found.config, overrides)
     model = _build(found.architecture, config, empty=True)
     if part is not None:
@@ -95,6 +113,30 @@ def from_pretrained(
     load_weights(model, found.file, converted=found.ours, architecture=found.architecture)
     model.name = found.name
     return model.to(device=device, dtype=dtype).eval()
+
+
+def download(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Fetches what `from_pretrained` with the same arguments loads, and loads nothing; the files, where they lie.
+
+    Args:
+        force: fetch again what the cache has: the way out when a file there is broken.
+
+    Raises:
+        As `from_pretrained`, but for the content of the weights.
+    """
+    options = Download(
+        revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token, force=force
+    )
+    return _locate(name, subfolder, options).files
 
 
 def load_weights(
@@ -108,9 +150,11 @@ def load_weights(
     """
     import torch
 
-    state: Mapping[str, Any] = _state.read_state(Path(file))
+    from tokzoo import _state
+
+    state: Mapping[str, Any] = _state.read_state(Path(file))  # mapped, so that what is not kept is never read
     if not converted:
-        architecture = architecture or _architecture_of(model)
+        architecture = architecture or architecture_of(model)
         if architecture.convert is not None:
             state = registry.load_object(architecture.convert)(state, model.config)
     halves = [f"{half}." for half in ("encoder", "decoder") if getattr(model, half) is None]
@@ -134,7 +178,7 @@ def save_pretrained(model: "VisualTokenizer", folder: str | Path, *, dtype: "tor
     described = {
         "format": FORMAT,
         "version": _version(),
-        "architecture": _architecture_of(model).name,
+        "architecture": architecture_of(model).name,
         "name": model.name,
         "config": asdict(model.config),
     }
@@ -155,38 +199,53 @@ def push_to_hub(
     revision: str | None = None,
     commit_message: str = "Upload with tokzoo",
     card: str | None = None,
+    licence: str | None = None,
     dtype: "torch.dtype | None" = None,
 ) -> str:
-    """Creates `repo` where needed and uploads config, weights and a model card; returns the commit's address."""
+    """Creates `repo` (and the branch `revision`) where needed, uploads config, weights and a model card.
+
+    Args:
+        card: the README.md; by default that of `tokzoo.about.model_card`.
+        licence: SPDX identifier; by default that of the registered weights that the model's name says.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        PermissionError: no token, or one that may not write there.
+    """
     import tempfile
 
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from tokzoo.about import model_card
 
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, dtype=dtype)
-        write_atomically(Path(folder) / CARD, card or model_card(model, repo))
-        api.create_repo(repo, private=private, exist_ok=True)
-        commit = api.upload_folder(repo_id=repo, folder_path=folder, revision=revision, commit_message=commit_message)
+        write_atomically(Path(folder) / CARD, card or model_card(model, repo, licence=licence))
+        try:
+            api.create_repo(repo, private=private, exist_ok=True)
+            if revision is not None:
+                api.create_branch(repo, branch=revision, exist_ok=True)
+            commit = api.upload_folder(
+                repo_id=repo, folder_path=folder, revision=revision, commit_message=commit_message
+            )
+        except HfHubHTTPError as error:
+            if error.response is None or error.response.status_code not in (401, 403):
+                raise
+            raise PermissionError(
+                f"the hub answered {error.response.status_code}: this token may not write to {repo}. "
+                "Pass one that may as token=, or run `hf auth login`"
+            ) from error
     return str(commit.commit_url)
-
-
-def model_card(model: "VisualTokenizer", repo: str) -> str:
-    """A short README for a pushed model; edit it before others read it."""
-    spec = model.token_spec
-    tokens = f"{spec.layout}, " + ("continuous" if spec.levels is None else f"levels {spec.levels}")
-    return (
-        f"---\nlibrary_name: tokzoo\ntags: [visual-tokenizer]\n---\n\n# {repo}\n\n"
-        f"{type(model).__name__} ({_architecture_of(model).name}): {tokens}.\n\n"
-        f'```python\nimport tokzoo\n\ntok = tokzoo.from_pretrained("{repo}")\n'
-        "tokens = tok.encode(tok.preprocess(photo))\nimages = tok.decode(tokens)\n```\n"
-    )
 
 
 # --- finding ---------------------------------------------------------------------------------------------------------
 
 
-def _locate(name: str | Path, subfolder: str | None, download: Mapping[str, Any]) -> Found:
+def _locate(name: str | Path, subfolder: str | None, options: Download) -> Found:
     path, text = Path(name).expanduser(), str(name)
     if path.is_dir():
         return _in_folder(path / (subfolder or ""))
@@ -199,34 +258,43 @@ def _locate(name: str | Path, subfolder: str | None, download: Mapping[str, Any]
     )
     if local or (on_hub and repo.count("/") != 1):
         raise FileNotFoundError(f"{name} is neither a folder, a file nor a hub repository (owner/name)")
-    return _on_hub(repo, subfolder, download) if on_hub else _registered(text, download)
+    return _on_hub(repo, subfolder, options) if on_hub else _registered(text, options)
 
 
-def _registered(name: str, download: Mapping[str, Any]) -> Found:
+def _registered(name: str, options: Download) -> Found:
     architecture, weights = registry.find(name)
     if weights is None:
         raise KeyError(f"{name!r} has no weights; tokzoo.create_model({name!r}) makes an untrained one")
     full_name = architecture.full_name(weights)
+    _warn_of_licence(full_name, weights)
     if weights.shipped:
         return _in_folder(data_folder("checkpoints") / full_name)
-    _warn_of_licence(full_name, weights)
-    wanted = [
-        (source.repo, filename, download["revision"] or source.revision)
-        for source in weights.sources
-        for filename in source.files
-    ]
-    file = _fetch(wanted, download, missing=f"no weights of {full_name}")
-    _state.check_hash(file, weights.sha256)
+    file = fetch(
+        [
+            Wanted(source.repo, filename, options.revision or source.revision, source.sha256.get(filename))
+            for source in weights.sources
+            for filename in source.files
+        ],
+        options,
+        missing=f"no weights of {full_name}",
+        name=full_name,
+        by_hand=f'and load it: tok = tokzoo.create_model("{architecture.name}"); tokzoo.load_weights(tok, FILE)',
+    )
     return Found(architecture, full_name, architecture.config, file, ours=False)
 
 
-def _on_hub(repo: str, subfolder: str | None, download: Mapping[str, Any]) -> Found:
-    def fetch(filenames: Iterable[str], missing: str) -> Path:
-        inside = [f"{subfolder}/{filename}" if subfolder else filename for filename in filenames]
-        return _fetch([(repo, path, download["revision"]) for path in inside], download, missing=missing)
+def _on_hub(repo: str, subfolder: str | None, options: Download) -> Found:
+    folder = f"{subfolder}/" if subfolder else ""
 
-    config = fetch([CONFIG], f"no file or folder {repo} here, and no {CONFIG} there that tells what model it is")
-    return _described(config, fetch(CANDIDATES, f"no weights in {repo}"))
+    def first(filenames: Iterable[str], revision: str | None, missing: str) -> Path:
+        wanted = [Wanted(repo, folder + filename, revision) for filename in filenames]
+        by_hand = f"and put {CONFIG} and the weights into one folder, whose path from_pretrained takes as well."
+        return fetch(wanted, options, missing=missing, name=repo, by_hand=by_hand)
+
+    missing = f"no file or folder {repo} here, and no {CONFIG} there that tells what model it is"
+    config = first([CONFIG], options.revision, missing)
+    commit = config.parents[folder.count("/")].name  # the weights come from it too, though the branch may move
+    return _described(config, first(CANDIDATES, commit, f"no weights in {repo}"))
 
 
 def _in_folder(folder: Path, *, file: Path | None = None) -> Found:
@@ -247,48 +315,33 @@ def _described(config_file: Path, file: Path) -> Found:
         described = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{config_file} is not JSON: {error}") from error
+    if not isinstance(described, dict):
+        raise ValueError(f"{config_file} holds a {type(described).__name__}, not the fields of a model")
     known = registry.architectures()
-    if isinstance(described, dict) and described.get("format") == FORMAT:
-        name = described.get("architecture")
-        if name not in known:
+    if described.get("format") == FORMAT:
+        name, fields = described.get("architecture"), described.get("config")
+        if name not in known or not isinstance(fields, dict):
             raise ValueError(f"{config_file} is of the architecture {name!r}, which tokzoo {_version()} does not know")
-        config = registry.override(known[name].config, described["config"])
-        return Found(known[name], described.get("name"), config, file, ours=True)
+        config = registry.override(known[name].config, fields)
+        return Found(known[name], described.get("name"), config, file, ours=True, config_file=config_file)
     for architecture in known.values():
-        if architecture.read_config is not None and isinstance(described, dict):
-            config = registry.load_object(architecture.read_config)(described)
-            if config is not None:
-                return Found(architecture, None, config, file, ours=False)
-    raise ValueError(f"{config_file} is neither tokzoo's nor that of a published model that tokzoo knows")
+        config = _read_published(architecture, described)
+        if config is not None:
+            return Found(architecture, None, config, file, ours=False, config_file=config_file)
+    raise ValueError(
+        f"{config_file} is neither tokzoo's nor that of a published model that tokzoo knows. For weights of a "
+        "registered model: model = tokzoo.create_model(name); tokzoo.load_weights(model, file)"
+    )
 
 
-def _fetch(wanted: Iterable[tuple[str, str, str | None]], download: Mapping[str, Any], *, missing: str) -> Path:
-    """The first of some files (repository, path, revision) that the cache or the hub has.
-
-    Once the hub was out of reach, only the cache is asked: each attempt costs half a minute of retries.
-    """
-    from huggingface_hub import errors, hf_hub_download
-
-    reasons = {  # the first that fits
-        errors.LocalEntryNotFoundError: "not in the cache",
-        errors.GatedRepoError: "gated: accept its terms on the hub and pass token=",
-        errors.RepositoryNotFoundError: "no such repository, or a private one",
-        errors.RevisionNotFoundError: "no such revision",
-        errors.EntryNotFoundError: "no such file",
-    }
-    options, tried, unreached = dict(download), [], None
-    for repo, path, revision in wanted:
-        try:
-            return Path(hf_hub_download(repo, path, **{**options, "revision": revision}))
-        except tuple(reasons) as error:  # type: ignore[misc]
-            reason = next(text for kind, text in reasons.items() if isinstance(error, kind))
-            tried.append(f"{repo}: {path} ({reason})")
-            if isinstance(error, errors.LocalEntryNotFoundError) and not options["local_files_only"]:
-                unreached, options["local_files_only"] = error, True
-    message = f"{missing}. Looked for {'; '.join(tried)}"
-    if unreached is not None:
-        raise ConnectionError(f"{message}. The hub could not be reached, or HF_HUB_OFFLINE is set") from unreached
-    raise FileNotFoundError(message)
+def _read_published(architecture: Architecture, described: Mapping[str, Any]) -> Any:
+    """The sizes in an authors' config, or None if it is not of this family."""
+    if architecture.read_config is None:
+        return None
+    try:
+        return registry.load_object(architecture.read_config)(described)
+    except (AttributeError, KeyError, TypeError):  # another family's fields under the same names
+        return None
 
 
 def data_folder(name: Literal["checkpoints"]) -> Path:
@@ -313,6 +366,8 @@ def _warn_of_licence(full_name: str, weights: Weights) -> None:
 
 
 def _build(architecture: Architecture, config: Any, *, empty: bool = False) -> "VisualTokenizer":
+    from tokzoo import _state
+
     build = registry.load_object(architecture.model)
     if empty:
         with _state.without_parameters():
@@ -322,7 +377,7 @@ def _build(architecture: Architecture, config: Any, *, empty: bool = False) -> "
     return model
 
 
-def _architecture_of(model: "VisualTokenizer") -> Architecture:
+def architecture_of(model: "VisualTokenizer") -> Architecture:
     """The registered architecture a model was made from: by its name, else by class and sizes."""
     known = registry.architectures()
     stem = (model.name or "").partition(".")[0]

@@ -4,8 +4,8 @@ import difflib
 import fnmatch
 import importlib
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["tokenizer", "generator"]
@@ -32,11 +32,12 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A place on the hub: the first of `files` that `repo` holds is the one."""
+    """A place on the hub: the first of `files` that `repo` holds is the one. `sha256` of those where it is known."""
 
     repo: str
     files: tuple[str, ...]
     revision: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,6 @@ class Weights:
         code_licence, licence: SPDX identifiers of the authors' code and of the weights.
         scores: as published, or measured by us for shipped weights.
         checked: `manifest`: names and shapes of the full state dict; `weights`: the real file was loaded and scored.
-        sha256: of the file, where known.
         note: what a user should know before citing or using it.
     """
 
@@ -59,7 +59,6 @@ class Weights:
     licence: str
     scores: tuple[Score, ...] = ()
     checked: Literal["manifest", "weights"]
-    sha256: str | None = None
     note: str = ""
 
     @property

@@ -1,6 +1,5 @@
 """The commands. Each is a function whose signature is the command line; torch is imported only where needed."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from tokzoo import registry
@@ -35,29 +34,42 @@ def list_command(
 
 
 def info(name: str) -> None:
-    """Show what is known of a model: sizes, weights, licences, published scores.
+    """Show what is known of a model: tokens, sizes, weights, licences, published scores, where its files lie.
 
     Args:
-        name: a registered name.
+        name: a registered name; with its tag, only those weights.
     """
-    architecture, chosen = registry.find(name)
-    print(f"{architecture.name}: {architecture.modality} {architecture.kind}, {architecture.token_type} tokens")
-    print(f"  family {architecture.family}, arXiv:{architecture.paper}")
-    for key, value in asdict(architecture.config).items():
-        print(f"  {key}: {value}")
-    for weights in architecture.weights if "." not in name else (chosen,):
-        if weights is None:
-            continue
-        print(f"weights {architecture.full_name(weights)}")
-        if weights.shipped:
-            print("  shipped with tokzoo, works offline")
-        for source in weights.sources:
-            print(f"  hub {source.repo}: {' or '.join(source.files)}")
-        print(f"  licence {weights.licence} (code {weights.code_licence}); checked: {weights.checked}")
-        for score in weights.scores:
-            print(f"  {score.metric} {score.value:g} ({score.protocol})")
-        if weights.note:
-            print(f"  {weights.note}")
+    from tokzoo.about import describe
+
+    print(describe(name))
+
+
+def download(
+    names: list[str],
+    revision: str | None = None,
+    subfolder: str | None = None,
+    cache_dir: str | None = None,
+    token: str | None = None,
+    force: bool = False,
+) -> None:
+    """Fetch weights for use without a network, and print where the files lie.
+
+    Args:
+        names: registered names or hub repositories (owner/name).
+        revision: branch, tag or commit.
+        subfolder: of the repository.
+        cache_dir: the hub cache to fetch into, by default the user's own.
+        token: for gated and private repositories, by default that of `hf auth login`.
+        force: fetch again what the cache has, since a file there is broken.
+    """
+    from tokzoo import hub
+
+    for name in names:
+        for file in hub.download(
+            name, revision=revision, subfolder=subfolder, cache_dir=cache_dir, token=token, force=force
+        ):
+            print(f"{name}: {file} ({file.stat().st_size:,} bytes)")
+    print("Offline from here on: export HF_HUB_OFFLINE=1. Another machine: copy the models--OWNER--NAME folders there.")
 
 
 def reconstruct(photos: list[str], tokenizer: str = DEFAULT, out: str = "reconstructed", device: str = "cpu") -> None:

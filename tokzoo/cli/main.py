@@ -14,6 +14,7 @@ from tokzoo.training.config import TrainConfig
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": commands.list_command,
     "info": commands.info,
+    "download": commands.download,
     "reconstruct": commands.reconstruct,
     "compare": commands.compare,
     "demo": commands.demo,

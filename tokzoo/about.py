@@ -1,0 +1,174 @@
+"""What is known of a model, in words: for `tokzoo info` and for the model cards of pushed weights."""
+
+import json
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokzoo import hub, registry
+from tokzoo.registry import Architecture, Source, Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tokzoo.tokenizers.base import VisualTokenizer
+    from tokzoo.tokens import TokenSpec
+
+CHECKED = {
+    "manifest": "names and shapes of the published state dict, and golden cases on generated weights; "
+    "the published file itself was never loaded",
+    "weights": "the real file was loaded and scored",
+}
+CARD_LICENCES = (*registry.FREE_LICENCES, "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0")  # the hub's own names
+
+
+def describe(name: str) -> str:
+    """Tokens, sizes and every set of weights of a registered model; of one set only, if `name` has its tag.
+
+    Raises:
+        KeyError: no such model or weights.
+    """
+    architecture, first = registry.find(name)
+    shown = (first,) if first and "." in name else architecture.weights
+    config = _config(architecture, first)
+    lines = [
+        f"{architecture.name}: {architecture.modality} {architecture.kind}, {architecture.token_type} tokens",
+        f"  paper       arXiv:{architecture.paper}, family {architecture.family}",
+        *_sizes(architecture, config),
+        *textwrap.wrap(f"config      {_fields(asdict(config))}", 110, initial_indent="  ", subsequent_indent=" " * 14),
+    ]
+    for weights in shown:
+        lines += ["", *_weights(architecture, weights)]
+    if not shown:
+        lines += ["", f'no weights; untrained: tokzoo.create_model("{architecture.name}")']
+    return "\n".join(lines)
+
+
+def model_card(model: "VisualTokenizer", repo: str, *, licence: str | None = None) -> str:
+    """A README.md for a pushed model; its author should add what it was trained on and how it scores."""
+    architecture = hub.architecture_of(model)
+    origin = _registered_weights(architecture, model.name)
+    licence = licence or (origin.licence if origin else None)
+    tags = ["visual-tokenizer", architecture.family, architecture.modality, f"{architecture.token_type}-tokens"]
+    made_of = f" Its weights began as `{model.name}`." if origin else ""
+    terms = licence or "not stated. Name it above before others use these weights"
+    return (
+        f"---\nlibrary_name: tokzoo\n{_licence_fields(licence)}tags: [{', '.join(tags)}]\n---\n\n"
+        f"# {repo}\n\n"
+        f"An {architecture.modality} tokenizer: `{architecture.name}` of [tokzoo](https://pypi.org/project/tokzoo), "
+        f"arXiv:{architecture.paper}.{made_of}\n\n"
+        f"- tokens: {tokens_in_words(model.token_spec)}\n"
+        f"- images: {_image_sizes(model)}\n"
+        f"- parameters: {_millions(model)}\n"
+        f"- licence: {terms}\n\n"
+        f'```python\nimport tokzoo  # pip install tokzoo\n\ntok = tokzoo.from_pretrained("{repo}")\n'
+        'tokens = tok.encode(tok.preprocess("photo.jpg"))\nimages = tok.decode(tokens)\n```\n'
+    )
+
+
+def tokens_in_words(spec: "TokenSpec") -> str:
+    """How many tokens, what one is, and what a sample costs in bits."""
+    least, most = spec.lengths
+    many = f"{most}" if least == most else f"{least} to {most}"
+    prefix = " (any prefix decodes)" if spec.ordered else ""
+    if spec.levels is None:
+        return f"{many}{prefix}, continuous, {spec.channels} channels each; layout {spec.layout}"
+    slots = f"1 of {spec.levels[0]}" if len(spec.levels) == 1 else f"{len(spec.levels)} codes of {_runs(spec.levels)}"
+    bits = f"{most * (spec.bits_per_token or 0):g} bits a sample{'' if least == most else ' at most'}"
+    return f"{many}{prefix}, each {slots}: {bits}; layout {spec.layout}"
+
+
+def _runs(levels: tuple[int, ...]) -> str:
+    return f"{levels[0]} values" if len(set(levels)) == 1 else f"{', '.join(map(str, levels))} values"
+
+
+def _config(architecture: Architecture, weights: Weights | None) -> Any:
+    """That of shipped weights is the one that lies beside them."""
+    if weights is None or not weights.shipped:
+        return architecture.config
+    file = hub.data_folder("checkpoints") / architecture.full_name(weights) / hub.CONFIG
+    return registry.override(architecture.config, json.loads(file.read_text())["config"])
+
+
+def _fields(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key} ({_fields(value)})" if isinstance(value, Mapping) else f"{key} {value}" for key, value in values.items()
+    )
+
+
+def _sizes(architecture: Architecture, config: Any) -> list[str]:
+    """Built on the meta device: no memory is taken."""
+    import torch
+
+    with torch.device("meta"):
+        model = registry.load_object(architecture.model)(config)
+    lines = [f"  parameters  {_millions(model)}"]
+    if architecture.kind == "tokenizer":
+        lines = [f"  tokens      {tokens_in_words(model.token_spec)}", f"  images      {_image_sizes(model)}", *lines]
+    return lines
+
+
+def _image_sizes(model: "VisualTokenizer") -> str:
+    size, step = model.image_size, model.multiple_of
+    return f"{size}x{size} pixels" + (f", or any sides that are multiples of {step}" if step else "")
+
+
+def _millions(model: "nn.Module") -> str:
+    total = sum(parameter.numel() for parameter in model.parameters())
+    halves = [
+        f"{half} {sum(parameter.numel() for parameter in getattr(model, half).parameters()) / 1e6:.1f}M"
+        for half in ("encoder", "decoder")
+        if getattr(model, half, None) is not None
+    ]
+    return f"{total / 1e6:.1f}M ({', '.join([*halves, f'{_size(4 * total)} in float32'])})"
+
+
+def _weights(architecture: Architecture, weights: Weights) -> list[str]:
+    name = architecture.full_name(weights)
+    lines = [f"weights {name}", f"  licence     {weights.licence} (the authors' code: {weights.code_licence})"]
+    lines += [f"  hub         {source.repo}: {' or '.join(source.files)}" for source in weights.sources]
+    lines += [f"  here        {_where(name, weights)}"]
+    lines += [f"  published   {score.metric} {score.value:g} ({score.protocol})" for score in weights.scores]
+    lines += [f"  checked     {CHECKED[weights.checked]}"]
+    lines += [f"  note        {weights.note}"] if weights.note else []
+    return [*lines, f'  load        tokzoo.from_pretrained("{name}")']
+
+
+def _where(name: str, weights: Weights) -> str:
+    if weights.shipped:
+        file = hub.data_folder("checkpoints") / name / hub.WEIGHTS
+        return f"shipped with tokzoo, works offline: {file} ({_size(file.stat().st_size)})"
+    for source in weights.sources:
+        for file in _cached(source):
+            return f"in the cache, works offline: {file} ({_size(file.stat().st_size)})"
+    return f"not in the cache; for use without a network fetch it once: tokzoo download {name}"
+
+
+def _cached(source: Source) -> list[Path]:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = [try_to_load_from_cache(source.repo, file, revision=source.revision) for file in source.files]
+    return [Path(path) for path in found if isinstance(path, str)]
+
+
+def _registered_weights(architecture: Architecture, name: str | None) -> Weights | None:
+    return next((weights for weights in architecture.weights if architecture.full_name(weights) == name), None)
+
+
+def _licence_fields(licence: str | None) -> str:
+    if licence is None:
+        return ""
+    if licence.lower() in CARD_LICENCES:
+        return f"license: {licence.lower()}\n"
+    return f"license: other\nlicense_name: {licence}\n"
+
+
+def _size(count: float) -> str:
+    """Bytes as a reader likes them, in powers of 1000."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
