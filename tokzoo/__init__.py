@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tokzoo.hub import create_model, from_pretrained, load_weights
     from tokzoo.registry import Architecture, Weights, list_models, register_architecture
+    from tokzoo.token_files import TokenFile, TokenFileError
     from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
     from tokzoo.tokens import Tokens, TokenSpec
 
 _HOMES = {
     "Architecture": "tokzoo.registry",
+    "TokenFile": "tokzoo.token_files",
+    "TokenFileError": "tokzoo.token_files",
     "TokenSpec": "tokzoo.tokens",
     "TokenizerOutput": "tokzoo.tokenizers.base",
     "Tokens": "tokzoo.tokens",
@@ -25,6 +28,8 @@ _HOMES = {
 
 __all__ = [
     "Architecture",
+    "TokenFile",
+    "TokenFileError",
     "TokenSpec",
     "TokenizerOutput",
     "Tokens",

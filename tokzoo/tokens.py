@@ -1,12 +1,16 @@
 """What the parts, generators and files hand to each other. B batch, L tokens, D codes per token, C channels."""
 
 import math
+import os
 from collections.abc import Sequence as PySequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from tokzoo.token_files import Written
 
 # --- layouts: how the tokens of one sample are arranged --------------------------------------------------------------
 
@@ -277,6 +281,24 @@ class Tokens:
             levels=spec.levels,
             valid=None if bool(valid.all()) else valid,
         )
+
+    def save(self, path: "str | os.PathLike[str]", **options: Any) -> "Written":
+        """Writes a .tkz file. Options: `tokenizer`, `coding`, `labels`, as `tokzoo.token_files.save` says."""
+        from tokzoo import token_files
+
+        return token_files.save(self, path, **options)
+
+    @staticmethod
+    def load(path: "str | os.PathLike[str]", **options: Any) -> "Tokens":
+        """Reads a whole .tkz file. Options: `tokenizer` that will decode it, `any_tokenizer`, `model`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            TokenFileError: a damaged file, or one of another tokenizer; a ValueError.
+        """
+        from tokzoo import token_files
+
+        return token_files.load(path, **options)
 
     def _known_levels(self) -> tuple[int, ...]:
         if self.levels is None:

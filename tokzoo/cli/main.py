@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from tokzoo.cli import commands
+from tokzoo.cli import commands, files
 from tokzoo.training.config import TrainConfig
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -16,6 +16,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "info": commands.info,
     "download": commands.download,
     "reconstruct": commands.reconstruct,
+    "encode": files.encode,
+    "decode": files.decode,
     "compare": commands.compare,
     "demo": commands.demo,
 }

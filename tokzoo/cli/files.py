@@ -1,0 +1,59 @@
+"""The commands around token files."""
+
+from pathlib import Path
+from typing import Literal
+
+from tokzoo.cli.commands import DEFAULT, _paths
+
+
+def encode(
+    photos: list[str],
+    model: str = DEFAULT,
+    out: str = "photos.tkz",
+    coding: Literal["plain", "static", "adaptive"] = "plain",
+    latents: Literal["float32", "float16"] = "float32",
+    append: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Write photos as tokens into one file (.tkz); print its payload and its size.
+
+    Args:
+        photos: image files or folders.
+        model: a registered name, hub repository or folder.
+        out: file to write.
+        coding: plain codes at their exact width, or entropy coded by a static table or by what came before.
+        latents: precision of continuous tokens.
+        append: add to the file, which keeps its coding and precision.
+        device: torch device.
+    """
+    import torch
+
+    from tokzoo import archives, hub
+
+    tok, paths, file = hub.from_pretrained(model, device=device), _paths(photos), Path(out)
+    if append:
+        written = archives.append_photos(tok, paths, file)
+    else:
+        written = archives.encode_photos(tok, paths, file, coding=coding, latents=getattr(torch, latents))
+    bits = written.payload_bits
+    print(f"payload {bits} bits ({bits / 8:g} bytes): {written.items} photos, {bits / written.items:.6g} bits each")
+    print(f"file    {written.file_bytes} bytes: {file}, with header, index and names")
+
+
+def decode(
+    file: str, out: str = "decoded", model: str | None = None, any_tokenizer: bool = False, device: str = "cpu"
+) -> None:
+    """Decode a token file (.tkz) into PNGs.
+
+    Args:
+        file: what `tokzoo encode` wrote.
+        out: folder to write to.
+        model: a registered name, hub repository or folder; by default the registered one that the file names.
+        any_tokenizer: decode even what another tokenizer, or other weights, made.
+        device: torch device.
+    """
+    from tokzoo import archives, hub
+
+    tok = hub.from_pretrained(model or archives.tokenizer_of(Path(file)), device=device)
+    written = archives.decode_photos(tok, Path(file), Path(out), any_tokenizer=any_tokenizer)
+    print(f"{len(written)} pictures in {out}")
