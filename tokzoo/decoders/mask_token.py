@@ -1,6 +1,7 @@
 """A ViT that fills a grid of mask tokens from a row of codes. B batch, P patches, N tokens, D width, C code_dim."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokzoo.layers.patches import to_map, unpatchify
@@ -22,7 +23,7 @@ class MaskTokenDecoder(Decoder):
         head: module from the map (B, D, grid_size, grid_size) to the output.
 
     Shapes:
-        codes (B, n <= N, C) -> what `head` returns
+        codes (B, n <= N, C) -> what `head` returns; codes that `valid` (B, n) leaves out are as if absent
     """
 
     def __init__(
@@ -61,8 +62,11 @@ class MaskTokenDecoder(Decoder):
         class_token = self.class_token.expand(batch, -1, -1)
         picture = torch.cat([class_token, masks], dim=1) + self.positions  # (B, 1 + P, D)
         hidden = self.norm_in(torch.cat([picture, embedded], dim=1))
+        seen = None  # by attention: the picture, and the codes that count
+        if codes.valid is not None:
+            seen = F.pad(codes.valid, (picture.shape[1], 0), value=True)[:, None, None]  # (B, heads, L, L)
         for block in self.blocks:
-            hidden = block(hidden)
+            hidden = block(hidden, seen)
         hidden = self.norm_out(hidden[:, 1 : 1 + self.grid_size**2])  # (B, P, D)
         return to_map(hidden, self.grid_size, self.grid_size)
 

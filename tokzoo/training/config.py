@@ -71,8 +71,9 @@ class TrainConfig:
     Args:
         data: a folder of images (any depth), or a zip with images.
         out: folder for checkpoints, logs and the final model; a run that was stopped there goes on where it was.
-        model: a registered name; `overrides` change fields of its config.
-        init: weights to start from, anything that `tokzoo.from_pretrained` takes; it then says the model too.
+        model: a registered name, `titok_nano` if nothing is said; `overrides` change fields of its config.
+        init: weights to start from, anything that `tokzoo.from_pretrained` takes; without `model` it says the model
+            too. Weights of another architecture than `model` are taken if all their names and shapes fit.
         freeze: prefixes of parameter names that stay as they are (`encoder`, `quantizer`, `decoder.head` ...).
         split, val_split: of a manifest.csv in `data`.
         val_data: held-out images, if they are elsewhere; without split or folder one image in twenty is held out.
@@ -89,7 +90,7 @@ class TrainConfig:
 
     data: str
     out: str
-    model: str = "titok_nano"
+    model: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
     freeze: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ B batch, H W pixels, L tokens, C channels, K codebook_size.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -180,12 +180,11 @@ class CodeUse(nn.Module):
 
 def _run(tok: nn.Module, images: Tensor, generator: torch.Generator) -> TokenizerOutput:
     """A continuous bottleneck trains on draws; a codebook draws nothing, and its graph compiles without a generator."""
-    bottleneck = getattr(getattr(tok, "module", tok), "quantizer", None)
-    output: TokenizerOutput
-    if isinstance(bottleneck, GaussianBottleneck):
-        output = tok(images, sample=True, generator=generator)
-    else:
-        output = tok(images)
+    plain = getattr(tok, "module", tok)  # DDP wraps in `module`
+    options: dict[str, Any] = plain.training_draws(generator)
+    if isinstance(plain.quantizer, GaussianBottleneck):
+        options |= dict(sample=True, generator=generator)
+    output: TokenizerOutput = tok(images, **options)
     return output
 
 

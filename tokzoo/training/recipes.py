@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tokzoo import hub
+from tokzoo import _state, hub
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.training.config import TrainConfig
 from tokzoo.training.objectives import Objective, ProxyCodes, Reconstruction
+
+DEFAULT_MODEL = "titok_nano"
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,23 @@ class Stage:
 
 
 def build_model(config: TrainConfig) -> VisualTokenizer:
-    """The model that a run begins with."""
-    if config.init is not None:
-        return hub.from_pretrained(config.init, **config.overrides)
-    return hub.create_model(config.model, **config.overrides)
+    """The model that a run begins with.
+
+    `init` says its sizes too, unless `model` names another architecture: that is built, and the weights must fit it
+    whole, by name and shape.
+
+    Raises:
+        ValueError: weights of another architecture that do not fit.
+    """
+    if config.init is None:
+        return hub.create_model(config.model or DEFAULT_MODEL, **config.overrides)
+    given = hub.from_pretrained(config.init)
+    if config.model in (None, hub.architecture_of(given).name):
+        return hub.from_pretrained(config.init, **config.overrides) if config.overrides else given
+    tok = hub.create_model(config.model, **config.overrides)
+    _state.check_fit(tok.state_dict(), given.state_dict(), f"init={config.init}")
+    tok.load_state_dict(given.state_dict())
+    return tok
 
 
 def build_stages(config: TrainConfig) -> list[Stage]:

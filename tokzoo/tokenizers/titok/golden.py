@@ -1,5 +1,8 @@
 """TiTok's numbers under the names of its golden cases."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,20 +15,7 @@ from tokzoo.tokens import Posterior
 
 
 def run(case: Case) -> dict[str, Tensor]:
-    table = {
-        name: VitSize(width=size["width"], depth=size["layers"], num_heads=size["heads"])
-        for name, size in case.config["sizes"].items()
-    }
-    pixel = case.config.get("pixel")
-    extra = {}
-    if pixel is not None:
-        codebook = {"n_embed": case.config["pixel_codebook_size"]}
-        extra["pixel"] = maskgit_vqgan_weights.read_config({**pixel, **codebook})
-    published = {
-        "model": {"vq_model": case.config["vq_model"]},
-        "dataset": {"preprocessing": {"crop_size": case.config["crop_size"]}},
-    }
-    model = build(case, weights.read_config(published, vit_sizes=table, **extra))
+    model = build(case, read_case_config(case, weights.read_config))
     images = case.image()
     latents = model.features(images)
     output = model(images)
@@ -49,6 +39,24 @@ def run(case: Case) -> dict[str, Tensor]:
         "reconstruction_stride8": images[:, :, ::8, ::8],
         "reconstruction_mean_std": statistics,
     }
+
+
+def read_case_config(case: Case, read_config: Callable[..., Any]) -> Any:
+    """The sizes of a case of TiTok's line, of which the authors' tables do not know the tiny ones."""
+    sizes: dict[str, Any] = {
+        "vit_sizes": {
+            name: VitSize(width=size["width"], depth=size["layers"], num_heads=size["heads"])
+            for name, size in case.config["sizes"].items()
+        }
+    }
+    if "pixel" in case.config:
+        codebook = {"n_embed": case.config["pixel_codebook_size"]}
+        sizes["pixel"] = maskgit_vqgan_weights.read_config({**case.config["pixel"], **codebook})
+    published = {
+        "model": {"vq_model": case.config["vq_model"]},
+        "dataset": {"preprocessing": {"crop_size": case.config["crop_size"]}},
+    }
+    return read_config(published, **sizes)
 
 
 def gaussian(posterior: Posterior, noise: Tensor | None) -> dict[str, Tensor]:

@@ -74,12 +74,22 @@ def read_config(
     model = published.get("model", {}).get("vq_model")
     if not isinstance(model, Mapping) or "num_latent_tokens" not in model:
         return None
+    if not model.get("strict_length_assertion", True):  # One-D-Piece, which has every other key of TiTok's
+        return None
+    return TitokConfig(**read_sizes(published, vit_sizes=vit_sizes, pixel=pixel))
+
+
+def read_sizes(
+    published: Mapping[str, Any], *, vit_sizes: Mapping[str, VitSize], pixel: MaskgitVqganConfig
+) -> dict[str, Any]:
+    """The fields of a TitokConfig in a config.json of TiTok's line of models."""
+    model = published["model"]["vq_model"]
     if model["vit_enc_patch_size"] != model["vit_dec_patch_size"]:
         raise ValueError("encoder and decoder patches differ in size; no published TiTok does that")
     legacy, finetuned = model.get("is_legacy", True), model.get("finetune_decoder", True)
     is_kl = model.get("quantize_mode", "vq") == "vae"
     vq = {} if is_kl else dict(codebook_size=model["codebook_size"], normalize_codes=model["use_l2_norm"])
-    return TitokConfig(
+    return dict(
         image_size=published.get("dataset", {}).get("preprocessing", {}).get("crop_size", 256),
         patch_size=model["vit_enc_patch_size"],
         num_tokens=model["num_latent_tokens"],
