@@ -5,11 +5,15 @@ A part is a module of its own: it takes numbers, knows neither the other two nor
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from tokzoo.tokens import Features, Layout, Quantized
+
+if TYPE_CHECKING:
+    from tokzoo.losses.entropy import Entropy
 
 
 class Encoder(nn.Module):
@@ -35,6 +39,12 @@ class Quantizer(nn.Module):
 
     __call__: Callable[..., Quantized]
     code_dim: int
+    draws = False  # whether training is on draws: `sample=True`
+
+    @property
+    def latent_dim(self) -> int:
+        """Width of the latents that it takes; `code_dim` is the width of what it gives."""
+        return self.code_dim
 
     @property
     def levels(self) -> tuple[int, ...] | None:
@@ -65,5 +75,56 @@ class Quantizer(nn.Module):
         raise TypeError(f"{type(self).__name__} must define forward")
 
     def decode(self, indices: Tensor, layout: Layout | None = None) -> Tensor:
-        """Indices (B, L) or (B, L, D) -> codes (B, L, C), float32."""
+        """Indices (B, L) or (B, L, D) -> codes (B, L, C), float32, with gradients to what the codes are made of."""
         raise TypeError(f"{type(self).__name__} has no indices")
+
+    def index(self, latents: Tensor, layout: Layout | None = None) -> Tensor:
+        """Latents -> the indices alone, without gradients: what quantizers that are made of others call."""
+        with torch.no_grad():
+            indices = self(latents, layout).indices
+        if indices is None:
+            raise TypeError(f"{type(self).__name__} has no indices")
+        return indices
+
+    def learn(self, latents: Tensor, indices: Tensor) -> None:
+        """Takes in what was assigned in a training step, where codes learn by other means than gradients."""
+
+    def entropy(self, latents: Tensor) -> "Entropy":
+        """How sure each token is of its code, and how evenly the codes are used, with gradients."""
+        raise TypeError(f"{type(self).__name__} has no entropy term; set its weight to 0")
+
+
+# --- what quantizers check and measure alike -------------------------------------------------------------------------
+
+
+def check_width(quantizer: Quantizer, latents: Tensor) -> None:
+    """Raises ValueError unless `latents` (B, L, C) are as wide as the quantizer takes."""
+    if latents.ndim != 3 or latents.shape[-1] != quantizer.latent_dim:
+        raise ValueError(
+            f"{type(quantizer).__name__} takes latents (B, L, C) of {quantizer.latent_dim} channels; "
+            f"got {tuple(latents.shape)}"
+        )
+
+
+def check_indices(indices: Tensor, levels: tuple[int, ...]) -> None:
+    """Raises ValueError unless every slot's indices (B, L) or (B, L, D) are in [0, levels[slot])."""
+    slots = 1 if indices.ndim == 2 else indices.shape[-1]
+    if slots != len(levels) or indices.ndim not in (2, 3):
+        shape = "(B, L)" if len(levels) == 1 else f"(B, L, {len(levels)})"
+        raise ValueError(f"indices must be {shape}; got {tuple(indices.shape)}")
+    if torch.compiler.is_compiling() or indices.device.type == "meta" or not indices.numel():
+        return
+    rows = indices.reshape(-1, slots)
+    bad = (rows < 0) | (rows >= rows.new_tensor(levels))
+    if bool(bad.any()):
+        slot = int(bad.any(0).nonzero()[0])
+        worst = rows[:, slot][bad[:, slot]][0].item()
+        raise ValueError(
+            f"{int(bad.sum())} of {rows.numel()} indices are out of range, {worst} in slot {slot} among them; "
+            f"allowed are 0 to {' / '.join(str(level - 1) for level in levels)}. Is a vocabulary offset still in them?"
+        )
+
+
+def mean_square(difference: Tensor) -> Tensor:
+    """Mean of squares; 0 of an empty batch, which some process of several may hold."""
+    return difference.square().mean() if difference.numel() else difference.sum()

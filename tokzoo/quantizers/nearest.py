@@ -19,14 +19,36 @@ def nearest_rows(points: Tensor, rows: Tensor) -> Tensor:
     Shapes:
         points (N, C), rows (K, C), float32 -> int64 (N,)
     """
+    return best_rows(points, rows, rows.square().sum(-1) / -2)
+
+
+def best_rows(points: Tensor, rows: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Index of the row of the greatest score p.r + bias for each point; of several equal ones, the first.
+
+    Shapes:
+        points (N, C), rows (K, C), bias (K,), zeros if None; float32 -> int64 (N,)
+    """
+    bias = rows.new_zeros(len(rows)) if bias is None else bias
     padding = -len(rows) % BLOCK
-    bias = F.pad(rows.square().sum(-1) / -2, (0, padding), value=-torch.inf)  # a padding row is never the nearest
+    bias = F.pad(bias, (0, padding), value=-torch.inf)  # a padding row is never the best
     table = F.pad(rows, (0, 0, 0, padding)).t()
     chunk = max(1, _values_at_once(points.device) // len(bias))
     # an exported loop would fix the number of points
     parts = (points,) if torch.compiler.is_exporting() else points.split(chunk)
     found = torch.cat([_greatest(torch.addmm(bias, part, table)) for part in parts])
     return found.clamp_max(len(rows) - 1)  # of a point that holds infinity, every score is NaN
+
+
+def nearest_few(points: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Indices of the `count` nearest rows of each point, nearest first.
+
+    Shapes:
+        points (N, C), rows (K, C), float32 -> int64 (N, count)
+    """
+    bias = rows.square().sum(-1) / -2
+    chunk = max(1, _values_at_once(points.device) // len(rows))
+    parts = (torch.addmm(bias, part, rows.t()).topk(count, dim=-1).indices for part in points.split(chunk))
+    return torch.cat(list(parts))
 
 
 def _greatest(scores: Tensor) -> Tensor:
