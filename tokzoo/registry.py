@@ -15,6 +15,7 @@ TokenType = Literal["discrete", "continuous"]
 FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.kl16_vae.weights",
     "tokzoo.tokenizers.maskgit_vqgan.weights",
+    "tokzoo.tokenizers.llamagen_vq.weights",
     "tokzoo.tokenizers.one_d_piece.weights",
     "tokzoo.tokenizers.titok.weights",
 )

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.layers.convs import ConvLevel, Upsample, conv_middle, group_norm
+from tokzoo.layers.convs import ConvLevel, Upsample, conv_middle, group_norm, same_size_conv
 from tokzoo.layers.patches import to_map
 from tokzoo.parts import Decoder
 from tokzoo.tokens import Features, Grid
@@ -16,7 +16,9 @@ class LdmCnnDecoder(Decoder):
     """The mirror of `LdmCnnEncoder`, with one residual block more per level. VQGAN, arXiv:2012.09841, appendix A.
 
     Args: as the encoder's; levels are listed from full resolution (0) to the coarsest, of which `code_dim` channels
-    come (None: `latent_dim`, without the 1x1 conv) and `out_channels` leave.
+    come (None: `latent_dim`, without the first conv) and `out_channels` leave.
+        extra_blocks: residual blocks per level beyond `num_blocks`.
+        norm_in: whether the codes pass a GroupNorm first.
 
     Shapes:
         codes (B, h * w, C) on Grid(h, w) -> images (B, 3, h * f, w * f), nominally in [0, 1], f = 2 ** (levels - 1)
@@ -30,22 +32,28 @@ class LdmCnnDecoder(Decoder):
         num_blocks: int,
         latent_dim: int,
         code_dim: int | None = None,
+        code_kernel: int = 1,
         attention_levels: PySequence[int] = (),
         middle_attention: bool = True,
         out_channels: int = 3,
         signed: bool = True,
+        activate_out: bool = True,
+        extra_blocks: int = 1,
+        norm_in: bool = False,
     ):
         super().__init__()
         self.signed = signed
+        self.activate_out = activate_out
         widths = [width * multiplier for multiplier in multipliers]
-        self.from_code = nn.Conv2d(code_dim, latent_dim, 1) if code_dim is not None else None
+        self.from_code = same_size_conv(code_dim, latent_dim, code_kernel) if code_dim is not None else None
+        self.norm_in = group_norm(latent_dim) if norm_in else None
         self.conv_in = nn.Conv2d(latent_dim, widths[-1], 3, padding=1)
         self.middle = conv_middle(widths[-1], attention=middle_attention)
         self.levels = nn.ModuleList(
             ConvLevel(
                 before,
                 after,
-                num_blocks + 1,
+                num_blocks + extra_blocks,
                 attention=level in attention_levels,
                 resample=Upsample(after) if level else None,
             )
@@ -61,11 +69,14 @@ class LdmCnnDecoder(Decoder):
 
     def decode_map(self, codes: Tensor) -> Tensor:
         """A map of codes (B, C, h, w) -> images."""
-        hidden = self.conv_in(codes if self.from_code is None else self.from_code(codes))
-        hidden = self.middle(hidden)
+        hidden = codes if self.from_code is None else self.from_code(codes)
+        if self.norm_in is not None:
+            hidden = self.norm_in(hidden)
+        hidden = self.middle(self.conv_in(hidden))
         for level in reversed(self.levels):
             hidden = level(hidden)
-        images = self.conv_out(F.silu(self.norm_out(hidden)))
+        hidden = self.norm_out(hidden)
+        images = self.conv_out(F.silu(hidden) if self.activate_out else hidden)
         return (images + 1) / 2 if self.signed else images
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.layers.convs import ConvLevel, Downsample, conv_middle, group_norm
+from tokzoo.layers.convs import ConvLevel, Downsample, conv_middle, group_norm, same_size_conv
 from tokzoo.layers.patches import to_tokens
 from tokzoo.parts import Encoder
 from tokzoo.quantizers.gaussian import GaussianBottleneck
@@ -22,12 +22,14 @@ class LdmCnnEncoder(Encoder):
         multipliers: one per level; the image shrinks by 2 after each but the last.
         num_blocks: residual blocks per level.
         latent_dim: channels that the network gives.
-        code_dim: C, channels after a 1x1 conv on top; None: no such conv, C is `latent_dim`. A Gaussian bottleneck
+        code_dim: C, channels after a last conv on top; None: no such conv, C is `latent_dim`. A Gaussian bottleneck
             wants twice its own in both.
+        code_kernel: side of that last conv's kernel, odd.
         attention_levels: levels (0 is full resolution) whose blocks are followed by self-attention.
         middle_attention: whether self-attention lies between the two blocks after the last level.
         in_channels: of an image.
         signed: the network sees pixels in [-1, 1]; otherwise as they come.
+        activate_out: whether a SiLU follows the last GroupNorm.
 
     Shapes:
         images (B, 3, H, W) in [0, 1], sides multiples of 2 ** (levels - 1) -> latents (B, h * w, C) on a grid
@@ -41,13 +43,16 @@ class LdmCnnEncoder(Encoder):
         num_blocks: int,
         latent_dim: int,
         code_dim: int | None = None,
+        code_kernel: int = 1,
         attention_levels: PySequence[int] = (),
         middle_attention: bool = True,
         in_channels: int = 3,
         signed: bool = True,
+        activate_out: bool = True,
     ):
         super().__init__()
         self.signed = signed
+        self.activate_out = activate_out
         widths = [width * multiplier for multiplier in multipliers]
         last = len(widths) - 1
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
@@ -64,7 +69,7 @@ class LdmCnnEncoder(Encoder):
         self.middle = conv_middle(widths[-1], attention=middle_attention)
         self.norm_out = group_norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], latent_dim, 3, padding=1)
-        self.to_code = nn.Conv2d(latent_dim, code_dim, 1) if code_dim is not None else None
+        self.to_code = same_size_conv(latent_dim, code_dim, code_kernel) if code_dim is not None else None
 
     def forward(self, images: Tensor) -> Features:
         latents = self.latent_map(images)
@@ -73,11 +78,12 @@ class LdmCnnEncoder(Encoder):
         return Features(to_tokens(latents), Grid(*latents.shape[2:]))
 
     def latent_map(self, images: Tensor) -> Tensor:
-        """Images -> (B, latent_dim, h, w), before the 1x1 conv on top."""
+        """Images -> (B, latent_dim, h, w), before the last conv on top."""
         hidden = self.conv_in(images * 2 - 1 if self.signed else images)
         for level in self.levels:
             hidden = level(hidden)
-        return self.conv_out(F.silu(self.norm_out(self.middle(hidden))))
+        hidden = self.norm_out(self.middle(hidden))
+        return self.conv_out(F.silu(hidden) if self.activate_out else hidden)
 
 
 class PosteriorEncoder(Encoder):

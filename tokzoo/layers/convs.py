@@ -132,3 +132,8 @@ def conv_middle(channels: int, *, attention: bool = True) -> nn.Sequential:
     """What lies at the coarsest resolution: residual block, attention, residual block."""
     between = [MapAttention(channels)] if attention else []
     return nn.Sequential(ResBlock(channels, channels), *between, ResBlock(channels, channels))
+
+
+def same_size_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
+    """A conv of an odd kernel that keeps the size."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
