@@ -18,7 +18,7 @@ def model_table() -> str:
     ]
     for name in registry.list_models(pretrained=True):
         architecture, weights = registry.find(name)
-        where = "shipped" if weights.shipped else f"`{weights.sources[0].repo}`"
+        where = f"`{weights.sources[0].repo}`" if weights.sources else "shipped" if weights.shipped else "by hand"
         scores = ", ".join(f"{score.metric} {score.value:g}" for score in weights.scores) or "see its card"
         lines.append(
             f"| `{name}` | {architecture.token_type} | {where} | {weights.licence} | {scores} | {weights.checked} |"

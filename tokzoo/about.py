@@ -52,18 +52,17 @@ def model_card(model: "VisualTokenizer", repo: str, *, licence: str | None = Non
     origin = _registered_weights(architecture, model.name)
     licence = licence or (origin.licence if origin else None)
     tags = ["visual-tokenizer", architecture.family, architecture.modality, f"{architecture.token_type}-tokens"]
-    made_of = f" Its weights began as `{model.name}`." if origin else ""
+    made_of = f" Made from the weights `{model.name}`." if origin else ""
     terms = licence or "not stated. Name it above before others use these weights"
     return (
         f"---\nlibrary_name: tokzoo\n{_licence_fields(licence)}tags: [{', '.join(tags)}]\n---\n\n"
         f"# {repo}\n\n"
-        f"An {architecture.modality} tokenizer: `{architecture.name}` of [tokzoo](https://pypi.org/project/tokzoo), "
-        f"arXiv:{architecture.paper}.{made_of}\n\n"
+        f"{type(model).__name__}, arXiv:{architecture.paper}, saved by tokzoo.{made_of}\n\n"
         f"- tokens: {tokens_in_words(model.token_spec)}\n"
         f"- images: {_image_sizes(model)}\n"
-        f"- parameters: {_millions(model)}\n"
+        f"- parameters: {_parameters(model)}\n"
         f"- licence: {terms}\n\n"
-        f'```python\nimport tokzoo  # pip install tokzoo\n\ntok = tokzoo.from_pretrained("{repo}")\n'
+        f'```python\nimport tokzoo\n\ntok = tokzoo.from_pretrained("{repo}")\n'
         'tokens = tok.encode(tok.preprocess("photo.jpg"))\nimages = tok.decode(tokens)\n```\n'
     )
 
@@ -104,7 +103,7 @@ def _sizes(architecture: Architecture, config: Any) -> list[str]:
 
     with torch.device("meta"):
         model = registry.load_object(architecture.model)(config)
-    lines = [f"  parameters  {_millions(model)}"]
+    lines = [f"  parameters  {_parameters(model)}"]
     if architecture.kind == "tokenizer":
         lines = [f"  tokens      {tokens_in_words(model.token_spec)}", f"  images      {_image_sizes(model)}", *lines]
     return lines
@@ -115,34 +114,39 @@ def _image_sizes(model: "VisualTokenizer") -> str:
     return f"{size}x{size} pixels" + (f", or any sides that are multiples of {step}" if step else "")
 
 
-def _millions(model: "nn.Module") -> str:
+def _parameters(model: "nn.Module") -> str:
     total = sum(parameter.numel() for parameter in model.parameters())
     halves = [
-        f"{half} {sum(parameter.numel() for parameter in getattr(model, half).parameters()) / 1e6:.1f}M"
+        f"{half} {_count(sum(parameter.numel() for parameter in getattr(model, half).parameters()))}"
         for half in ("encoder", "decoder")
         if getattr(model, half, None) is not None
     ]
-    return f"{total / 1e6:.1f}M ({', '.join([*halves, f'{_size(4 * total)} in float32'])})"
+    return f"{_count(total)} ({', '.join([*halves, f'{_count(4 * total)}B in float32'])})"
 
 
 def _weights(architecture: Architecture, weights: Weights) -> list[str]:
     name = architecture.full_name(weights)
     lines = [f"weights {name}", f"  licence     {weights.licence} (the authors' code: {weights.code_licence})"]
     lines += [f"  hub         {source.repo}: {' or '.join(source.files)}" for source in weights.sources]
+    if weights.manual is not None:
+        lines += [f"  by hand     {weights.manual.file} from {weights.manual.url}"]
     lines += [f"  here        {_where(name, weights)}"]
     lines += [f"  published   {score.metric} {score.value:g} ({score.protocol})" for score in weights.scores]
     lines += [f"  checked     {CHECKED[weights.checked]}"]
     lines += [f"  note        {weights.note}"] if weights.note else []
-    return [*lines, f'  load        tokzoo.from_pretrained("{name}")']
+    path = "" if weights.manual is None else ", file=PATH"
+    return [*lines, f'  load        tokzoo.from_pretrained("{name}"{path})']
 
 
 def _where(name: str, weights: Weights) -> str:
     if weights.shipped:
         file = hub.data_folder("checkpoints") / name / hub.WEIGHTS
-        return f"shipped with tokzoo, works offline: {file} ({_size(file.stat().st_size)})"
+        return f"shipped with tokzoo, works offline: {file} ({_count(file.stat().st_size)}B)"
     for source in weights.sources:
         for file in _cached(source):
-            return f"in the cache, works offline: {file} ({_size(file.stat().st_size)})"
+            return f"in the cache, works offline: {file} ({_count(file.stat().st_size)}B)"
+    if weights.manual is not None:
+        return "not known: a browser fetches it, and you give its path"
     return f"not in the cache; for use without a network fetch it once: tokzoo download {name}"
 
 
@@ -165,10 +169,10 @@ def _licence_fields(licence: str | None) -> str:
     return f"license: other\nlicense_name: {licence}\n"
 
 
-def _size(count: float) -> str:
-    """Bytes as a reader likes them, in powers of 1000."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
+def _count(number: float) -> str:
+    """Three digits and k, M or G."""
+    for unit in ("", "k", "M"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} G"

@@ -74,6 +74,7 @@ def create_model(
 def from_pretrained(
     name: str | Path,
     *,
+    file: str | Path | None = None,
     revision: str | None = None,
     subfolder: str | None = None,
     cache_dir: str | Path | None = None,
@@ -89,6 +90,8 @@ def from_pretrained(
     Args:
         name: a registered name (`titok_l32.in1k`), a hub repository (`owner/name`, `hf-hub:owner/name`), a folder that
             `save_pretrained` wrote or that holds an author's config.json, or a weights file with config.json beside it.
+        file: the published weights of a registered name, where they lie here already, or the folder they lie in. Some
+            are behind links that only a browser follows: they load no other way.
         revision, cache_dir, local_files_only, token: as in `huggingface_hub.hf_hub_download`.
         subfolder: of the repository or folder.
         part: load one half only, and read no more of the file; the quantizer belongs to both.
@@ -105,7 +108,7 @@ def from_pretrained(
     if part not in (None, *get_args(Part)):
         raise ValueError(f"part must be one of {', '.join(get_args(Part))}, or None for the whole; got {part!r}")
     options = Download(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
-    found = _locate(name, subfolder, options)
+    found = _locate(name, subfolder, options) if file is None else _given(str(name), Path(file).expanduser())
     config = registry.override(found.config, overrides)
     model = _build(found.architecture, config, empty=True)
     if part is not None:
@@ -269,6 +272,11 @@ def _registered(name: str, options: Download) -> Found:
     _warn_of_licence(full_name, weights)
     if weights.shipped:
         return _in_folder(data_folder("checkpoints") / full_name)
+    if weights.manual is not None:
+        raise FileNotFoundError(
+            f"the weights {full_name} are behind a link that only a browser follows: fetch {weights.manual.file} from "
+            f'{weights.manual.url}, then tokzoo.from_pretrained("{full_name}", file=PATH) with the path of it'
+        )
     file = fetch(
         [
             Wanted(source.repo, filename, options.revision or source.revision, source.sha256.get(filename))
@@ -281,6 +289,21 @@ def _registered(name: str, options: Download) -> Found:
         by_hand=f'and load it: tok = tokzoo.create_model("{architecture.name}"); tokzoo.load_weights(tok, FILE)',
     )
     return Found(architecture, full_name, architecture.config, file, ours=False)
+
+
+def _given(name: str, path: Path) -> Found:
+    """The published weights of a registered name, at `path` or in that folder."""
+    architecture, weights = registry.find(name)
+    if weights is None:
+        raise KeyError(f"{name!r} has no weights; tokzoo.create_model({name!r}) makes an untrained one")
+    named = [filename for source in weights.sources for filename in source.files]
+    named += [] if weights.manual is None else [weights.manual.file]
+    looked = [path / filename for filename in named] if path.is_dir() else [path]
+    file = next((candidate for candidate in looked if candidate.is_file()), None)
+    if file is None:
+        raise FileNotFoundError(f"no weights of {architecture.full_name(weights)} at {' or '.join(map(str, looked))}")
+    _warn_of_licence(architecture.full_name(weights), weights)
+    return Found(architecture, architecture.full_name(weights), architecture.config, file, ours=False)
 
 
 def _on_hub(repo: str, subfolder: str | None, options: Download) -> Found:

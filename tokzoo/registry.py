@@ -13,9 +13,10 @@ Modality = Literal["image", "video", "3d"]
 TokenType = Literal["discrete", "continuous"]
 
 FAMILIES = (  # each with ARCHITECTURES
+    "tokzoo.tokenizers.karl.weights",
     "tokzoo.tokenizers.kl16_vae.weights",
-    "tokzoo.tokenizers.maskgit_vqgan.weights",
     "tokzoo.tokenizers.llamagen_vq.weights",
+    "tokzoo.tokenizers.maskgit_vqgan.weights",
     "tokzoo.tokenizers.one_d_piece.weights",
     "tokzoo.tokenizers.titok.weights",
 )
@@ -42,12 +43,21 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ManualSource:
+    """A file behind a link that only a browser follows: the user fetches it and gives its path."""
+
+    file: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Weights:
     """One set of weights of an architecture.
 
     Args:
         tag: what follows the dot in the full name: the training data.
         sources: where the authors publish the file, tried in order; empty if it ships with the package.
+        manual: the file, where no client can fetch it.
         code_licence, licence: SPDX identifiers of the authors' code and of the weights.
         scores: as published, or measured by us for shipped weights.
         checked: `manifest`: names and shapes of the full state dict; `weights`: the real file was loaded and scored.
@@ -56,6 +66,7 @@ class Weights:
 
     tag: str
     sources: tuple[Source, ...] = ()
+    manual: ManualSource | None = None
     code_licence: str
     licence: str
     scores: tuple[Score, ...] = ()
@@ -65,7 +76,7 @@ class Weights:
     @property
     def shipped(self) -> bool:
         """Whether the weights travel with the package."""
-        return not self.sources
+        return not self.sources and self.manual is None
 
 
 @dataclass(frozen=True, kw_only=True)

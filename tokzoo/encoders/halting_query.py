@@ -102,4 +102,4 @@ class HaltingQueryEncoder(Encoder):
 def error_bin(max_error: float | Tensor, images: Tensor) -> Tensor:
     """Index (B,) of the least of `ERRORS` that is at least `max_error`; of the last where it exceeds them all."""
     asked = torch.as_tensor(max_error, dtype=torch.float32, device=images.device).expand(len(images))
-    return torch.bucketize(asked, torch.tensor(ERRORS, device=images.device)).clamp_max(len(ERRORS) - 1)
+    return torch.bucketize(asked.contiguous(), torch.tensor(ERRORS, device=images.device)).clamp_max(len(ERRORS) - 1)

@@ -20,7 +20,8 @@ SLACK = 0.02  # bicubic resizing overshoots [0, 1] by a little
 class TokenizerOutput(NamedTuple):
     """What `forward` returns; all of it keeps gradients.
 
-    `reconstruction` (B, 3, H, W) is not clamped; `latents` (B, L, C) are the encoder's, before quantization.
+    `reconstruction` (B, 3, H, W) is not clamped; `latents` (B, L, C) are the encoder's, before quantization; `aux` is
+    what else an encoder says, by name.
     """
 
     reconstruction: Tensor
@@ -28,6 +29,7 @@ class TokenizerOutput(NamedTuple):
     tokens: Tokens
     codes: Tensor
     losses: dict[str, Tensor]
+    aux: dict[str, Tensor] = {}
 
 
 class VisualTokenizer(nn.Module):
@@ -114,7 +116,9 @@ class VisualTokenizer(nn.Module):
         tokens = self._to_tokens(images, features, quantized)
         placed = features._replace(latents=quantized.codes.to(self.dtype), extent=tokens.extent)
         reconstruction = self._decoder()(placed)
-        return TokenizerOutput(reconstruction, features.latents, tokens, quantized.codes, quantized.losses)
+        return TokenizerOutput(
+            reconstruction, features.latents, tokens, quantized.codes, quantized.losses, features.aux
+        )
 
     def training_draws(self, generator: torch.Generator) -> dict[str, Any]:
         """What training gives `forward` besides images: its chance is drawn here, outside of the compiled graph."""
