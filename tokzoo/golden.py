@@ -19,6 +19,13 @@ from tokzoo import hub, registry
 if TYPE_CHECKING:
     from tokzoo.tokenizers.base import VisualTokenizer
 
+COMPONENTS = {  # families of cases that are no architecture of the registry, and their adapters
+    "dist_metrics": "tokzoo.metrics.golden:run_dist_metrics",
+    "fid_resize": "tokzoo.metrics.golden:run_fid_resize",
+    "inception": "tokzoo.metrics.golden:run_inception",
+    "psnr_ssim": "tokzoo.metrics.golden:run_psnr_ssim",
+}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -103,9 +110,9 @@ def run_case(case: Case) -> dict[str, torch.Tensor]:
     """Our numbers for `case` under the recorded names, by its family's adapter.
 
     Raises:
-        KeyError: no architecture of the case's family names an adapter.
+        KeyError: neither COMPONENTS nor an architecture names an adapter of the case's family.
     """
-    adapter = next(
+    adapter = COMPONENTS.get(case.family) or next(
         (entry.golden for entry in registry.architectures().values() if entry.family == case.family and entry.golden),
         None,
     )

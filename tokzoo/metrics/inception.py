@@ -1,0 +1,265 @@
+"""The Inception-v3 of FID: TensorFlow's weights of 2015-12-05, arXiv:1512.00567 with the quirks of that release.
+
+Beside torchvision's inception_v3: 1,008 classes, batch-norm eps 1e-3, averages that do not count the padding, and a
+maximum instead of an average in the last block. B batch, C channels, H W pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokzoo.metrics.resize import tf1_bilinear
+
+__all__ = ["FidInception", "InceptionFeatures", "convert"]
+
+SIDE = 299
+CLASSES = 1008
+EPS = 1e-3
+SPATIAL_CHANNELS = 7  # 17 * 17 * 7 = 2,023, which sFID takes instead of 2,048: arXiv:2103.03841, appendix
+
+
+class Conv(NamedTuple):
+    """A convolution, batch norm and ReLU under its published name; padded so that the size stays, unless it strides."""
+
+    name: str
+    width: int
+    kernel: tuple[int, int]
+    stride: int = 1
+
+
+class Pool(NamedTuple):
+    """3x3: an average that leaves the padding out, or a maximum."""
+
+    kind: str
+    stride: int = 1
+
+
+Split = tuple[Conv, Conv]  # two convolutions of one input, joined
+Branch = Sequence[Conv | Pool | Split]
+
+AVERAGE, MAXIMUM, SHRINK = Pool("average"), Pool("maximum"), Pool("maximum", stride=2)
+
+
+def _narrow(pool_width: int) -> tuple[Branch, ...]:
+    """Blocks at 35 x 35."""
+    return (
+        [Conv("branch1x1", 64, (1, 1))],
+        [Conv("branch5x5_1", 48, (1, 1)), Conv("branch5x5_2", 64, (5, 5))],
+        [
+            Conv("branch3x3dbl_1", 64, (1, 1)),
+            Conv("branch3x3dbl_2", 96, (3, 3)),
+            Conv("branch3x3dbl_3", 96, (3, 3)),
+        ],
+        [AVERAGE, Conv("branch_pool", pool_width, (1, 1))],
+    )
+
+
+def _factored(inner: int) -> tuple[Branch, ...]:
+    """Blocks at 17 x 17, whose 7 x 7 convolutions are rows and columns."""
+    return (
+        [Conv("branch1x1", 192, (1, 1))],
+        [Conv("branch7x7_1", inner, (1, 1)), Conv("branch7x7_2", inner, (1, 7)), Conv("branch7x7_3", 192, (7, 1))],
+        [
+            Conv("branch7x7dbl_1", inner, (1, 1)),
+            Conv("branch7x7dbl_2", inner, (7, 1)),
+            Conv("branch7x7dbl_3", inner, (1, 7)),
+            Conv("branch7x7dbl_4", inner, (7, 1)),
+            Conv("branch7x7dbl_5", 192, (1, 7)),
+        ],
+        [AVERAGE, Conv("branch_pool", 192, (1, 1))],
+    )
+
+
+def _wide(pool: Pool) -> tuple[Branch, ...]:
+    """Blocks at 8 x 8."""
+    return (
+        [Conv("branch1x1", 320, (1, 1))],
+        [
+            Conv("branch3x3_1", 384, (1, 1)),
+            (Conv("branch3x3_2a", 384, (1, 3)), Conv("branch3x3_2b", 384, (3, 1))),
+        ],
+        [
+            Conv("branch3x3dbl_1", 448, (1, 1)),
+            Conv("branch3x3dbl_2", 384, (3, 3)),
+            (Conv("branch3x3dbl_3a", 384, (1, 3)), Conv("branch3x3dbl_3b", 384, (3, 1))),
+        ],
+        [pool, Conv("branch_pool", 192, (1, 1))],
+    )
+
+
+BLOCKS: dict[str, tuple[Branch, ...]] = {
+    "Mixed_5b": _narrow(32),
+    "Mixed_5c": _narrow(64),
+    "Mixed_5d": _narrow(64),
+    "Mixed_6a": (
+        [Conv("branch3x3", 384, (3, 3), 2)],
+        [
+            Conv("branch3x3dbl_1", 64, (1, 1)),
+            Conv("branch3x3dbl_2", 96, (3, 3)),
+            Conv("branch3x3dbl_3", 96, (3, 3), 2),
+        ],
+        [SHRINK],
+    ),
+    "Mixed_6b": _factored(128),
+    "Mixed_6c": _factored(160),
+    "Mixed_6d": _factored(160),
+    "Mixed_6e": _factored(192),
+    "Mixed_7a": (
+        [Conv("branch3x3_1", 192, (1, 1)), Conv("branch3x3_2", 320, (3, 3), 2)],
+        [
+            Conv("branch7x7x3_1", 192, (1, 1)),
+            Conv("branch7x7x3_2", 192, (1, 7)),
+            Conv("branch7x7x3_3", 192, (7, 1)),
+            Conv("branch7x7x3_4", 192, (3, 3), 2),
+        ],
+        [SHRINK],
+    ),
+    "Mixed_7b": _wide(AVERAGE),
+    "Mixed_7c": _wide(MAXIMUM),
+}
+
+
+class InceptionFeatures(NamedTuple):
+    """What evaluators read, float32.
+
+    `pool` (B, 2048): FID and KID. `logits` (B, 1008), without the bias: Inception score. `spatial` (B, 2023): sFID.
+    `stem1` (B, 64), `stem2` (B, 192), `middle` (B, 768): means of earlier maps.
+    """
+
+    pool: Tensor
+    logits: Tensor
+    spatial: Tensor
+    stem1: Tensor
+    stem2: Tensor
+    middle: Tensor
+
+
+class FidInception(nn.Module):
+    """Batch norms are folded into the convolutions when weights are read (`convert`), and maps are channels-last.
+
+    Shapes:
+        images (B, 3, H, W) float in [0, 1] -> `InceptionFeatures`; `resized` (B, 3, 299, 299) likewise
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem1 = nn.ModuleList([nn.Conv2d(3, 32, 3, 2), nn.Conv2d(32, 32, 3), nn.Conv2d(32, 64, 3, padding=1)])
+        self.stem2 = nn.ModuleList([nn.Conv2d(64, 80, 1), nn.Conv2d(80, 192, 3)])
+        self.blocks = nn.ModuleDict()
+        width = 192
+        for name, branches in BLOCKS.items():
+            block = Block(width, branches)
+            self.blocks[name], width = block, block.width
+        self.fc = nn.Linear(width, CLASSES)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images: Tensor) -> InceptionFeatures:
+        """Resizes as TensorFlow 1 did, inside the network, without rounding."""
+        return self.extract(tf1_bilinear(images.float() * 255, (SIDE, SIDE)) / 255)
+
+    def extract(self, resized: Tensor) -> InceptionFeatures:
+        """Of images (B, 3, 299, 299) that another rule has resized."""
+        hidden = ((resized * 255 - 128) / 128).contiguous(memory_format=torch.channels_last)
+        for conv in self.stem1:
+            hidden = conv(hidden).relu_()
+        hidden = stem1 = F.max_pool2d(hidden, 3, 2)  # (B, 64, 73, 73)
+        for conv in self.stem2:
+            hidden = conv(hidden).relu_()
+        hidden = stem2 = F.max_pool2d(hidden, 3, 2)  # (B, 192, 35, 35)
+        maps: dict[str, Tensor] = {}
+        for name, block in self.blocks.items():
+            hidden = maps[name] = block(hidden)
+        pool = hidden.mean((2, 3))  # (B, 2048)
+        spatial = maps["Mixed_6d"][:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)  # of its first branch
+        return InceptionFeatures(
+            pool=pool,
+            logits=F.linear(pool, self.fc.weight),
+            spatial=spatial,
+            stem1=stem1.mean((2, 3)),
+            stem2=stem2.mean((2, 3)),
+            middle=maps["Mixed_6e"].mean((2, 3)),
+        )
+
+
+class Block(nn.Module):
+    """Branches of one input, joined along the channels."""
+
+    def __init__(self, in_channels: int, branches: Sequence[Branch]):
+        super().__init__()
+        self.branches = branches
+        self.convs = nn.ModuleDict()
+        self.width = sum(self._make_branch(in_channels, branch) for branch in branches)
+
+    def _make_branch(self, width: int, branch: Branch) -> int:
+        for step in branch:
+            if isinstance(step, Conv):
+                width = self._make_conv(width, step)
+            elif not isinstance(step, Pool):
+                width = sum(self._make_conv(width, half) for half in step)
+        return width
+
+    def _make_conv(self, width: int, conv: Conv) -> int:
+        padding = (0, 0) if conv.stride > 1 else (conv.kernel[0] // 2, conv.kernel[1] // 2)
+        self.convs[conv.name] = nn.Conv2d(width, conv.width, conv.kernel, conv.stride, padding)
+        return conv.width
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        joined = []
+        for branch in self.branches:
+            made = hidden
+            for step in branch:
+                made = self._step(step, made)
+            joined.append(made)
+        return torch.cat(joined, dim=1)
+
+    def _step(self, step: Conv | Pool | Split, hidden: Tensor) -> Tensor:
+        if isinstance(step, Conv):
+            made: Tensor = self.convs[step.name](hidden)
+            return made.relu_()
+        if isinstance(step, Pool):
+            padding = 1 if step.stride == 1 else 0
+            if step.kind == "average":
+                return F.avg_pool2d(hidden, 3, 1, padding, count_include_pad=False)
+            return F.max_pool2d(hidden, 3, step.stride, padding)
+        return torch.cat([self._step(half, hidden) for half in step], dim=1)
+
+
+# --- published weights -----------------------------------------------------------------------------------------------
+
+STEM = {
+    "Conv2d_1a_3x3": "stem1.0",
+    "Conv2d_2a_3x3": "stem1.1",
+    "Conv2d_2b_3x3": "stem1.2",
+    "Conv2d_3b_1x1": "stem2.0",
+    "Conv2d_4a_3x3": "stem2.1",
+}
+
+
+def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict that torch-fidelity and pytorch-fid publish -> ours: each batch norm is folded into its conv.
+
+    Raises:
+        KeyError: a tensor of another layout.
+    """
+    ours = {}
+    for key, tensor in state.items():
+        place, _, rest = key.rpartition(".conv.weight")
+        if key.startswith("fc."):
+            ours[key] = tensor
+        elif place and not rest:
+            block, _, branch = place.partition(".")
+            target = STEM.get(place, f"blocks.{block}.convs.{branch}")
+            norm = {part: state[f"{place}.bn.{part}"].double() for part in NORM}
+            gain = norm["weight"] / (norm["running_var"] + EPS).sqrt()
+            ours[f"{target}.weight"] = (tensor.double() * gain.view(-1, 1, 1, 1)).float()
+            ours[f"{target}.bias"] = (norm["bias"] - norm["running_mean"] * gain).float()
+        elif ".bn." not in key:
+            raise KeyError(f"no rule reads the Inception key {key!r} of shape {tuple(tensor.shape)}")
+    return ours
+
+
+NORM = ("weight", "bias", "running_mean", "running_var")
