@@ -58,7 +58,7 @@ def encode_block(tokens: Tokens, labels: Sequence[str] | None, description: Desc
     if tokens.latents is not None:
         return Block(head + _raw_bytes(tokens.latents, mask), bits)
     assert tokens.indices is not None and coder is not None
-    codes = tokens.indices.cpu().numpy().reshape(*mask.shape, -1)[mask]
+    codes = tokens.indices.cpu().numpy().reshape(*mask.shape, tokens.num_slots)[mask]
     _check_range(codes, description.levels or (), "cannot be stored")
     body = coder.encode(codes, mask)
     if not isinstance(coder, Plain):
@@ -142,7 +142,7 @@ def _decode_masks(reader: _Reader, items: int, length: int) -> Mask:
     bits = _unpack_bits(reader.take(packed_size(others, 1)), others)
     mask = np.zeros((items, length), np.bool_)
     mask[prefix] = _prefixes(lengths, length)
-    mask[~prefix] = bits.reshape(-1, length) if others else False
+    mask[~prefix] = bits.reshape(items - count, length)
     return mask
 
 

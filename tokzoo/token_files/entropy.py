@@ -192,9 +192,9 @@ class Generated:
     def encode(self, codes: Codes, mask: Mask) -> bytes:
         stream = _constriction().stream
         coder, family = stream.queue.RangeEncoder(), stream.model.Categorical(perfect=False)
-        sequence = np.zeros((*mask.shape, len(self.levels)), np.int64)
-        sequence[mask] = codes
-        sequence = sequence.reshape(len(mask), -1)
+        slots = np.zeros((*mask.shape, len(self.levels)), np.int64)
+        slots[mask] = codes
+        sequence = slots.reshape(len(mask), mask.shape[1] * len(self.levels))
         for position, rows in self._positions(mask):
             probabilities = self._next(sequence, position, rows)
             coder.encode(sequence[rows, position].astype(np.int32), family, probabilities)
@@ -206,7 +206,7 @@ class Generated:
         sequence = np.zeros((len(mask), mask.shape[1] * len(self.levels)), np.int64)
         for position, rows in self._positions(mask):
             sequence[rows, position] = _decode(coder, family, self._next(sequence, position, rows))
-        codes = sequence.reshape(*mask.shape, -1)[mask]
+        codes = sequence.reshape(*mask.shape, len(self.levels))[mask]
         _check(codes, checksum)
         return codes
 
@@ -262,7 +262,7 @@ def _decode(coder: Any, model: Any, amount: "int | NDArray[np.float32]") -> NDAr
 
 
 def _checksum(codes: Codes) -> bytes:
-    return zlib.crc32(np.ascontiguousarray(codes, "<i8")).to_bytes(CHECKSUM, "little")
+    return zlib.crc32(codes.astype("<i8").tobytes()).to_bytes(CHECKSUM, "little")
 
 
 def _check(codes: Codes, checksum: memoryview) -> None:

@@ -72,7 +72,7 @@ def identify(tokenizer: Identifiable | TokenizerId) -> TokenizerId:
     return TokenizerId(tokenizer.name, {part: digest.hexdigest()[:32] for part, digest in hashes.items()})
 
 
-def _canonical_bytes(tensor: Tensor) -> memoryview:
+def _canonical_bytes(tensor: Tensor) -> bytes:
     values = tensor.detach().cpu()
     values = values.to(torch.bfloat16) if values.is_floating_point() else values
-    return memoryview(values.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return values.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

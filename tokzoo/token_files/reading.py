@@ -80,8 +80,10 @@ class TokenFile:
 
     def labels(self, key: int | slice = slice(None)) -> list[str | None]:
         """Names of samples, None where they were written without."""
-        pieces = self._pieces(self._range(key))
-        return [label for tokens, labels in pieces for label in labels or [None] * len(tokens)]
+        named: list[str | None] = []
+        for tokens, labels in self._pieces(self._range(key)):
+            named += labels or [None] * len(tokens)
+        return named
 
     def check(self, tokenizer: Identifiable | TokenizerId) -> None:
         """Raises TokenFileError, naming both, unless these are tokens of `tokenizer`."""
