@@ -19,11 +19,16 @@ from tokzoo import hub, registry
 if TYPE_CHECKING:
     from tokzoo.tokenizers.base import VisualTokenizer
 
-COMPONENTS = {  # families of cases that are no architecture of the registry, and their adapters
+COMPONENTS = {  # cases, by family or by name, that are no architecture of the registry, and their adapters
     "dist_metrics": "tokzoo.metrics.golden:run_dist_metrics",
     "fid_resize": "tokzoo.metrics.golden:run_fid_resize",
+    "fsq": "tokzoo.golden_quantizers:run_fsq",
+    "fvd": "tokzoo.metrics.golden:run_fvd",
     "inception": "tokzoo.metrics.golden:run_inception",
+    "lpips": "tokzoo.metrics.golden:run_lpips",
     "psnr_ssim": "tokzoo.metrics.golden:run_psnr_ssim",
+    "robustok_perturb": "tokzoo.golden_quantizers:run_perturbation",
+    "tokenbridge_quantizer": "tokzoo.golden_quantizers:run_dimension_wise",
 }
 
 
@@ -110,11 +115,19 @@ def run_case(case: Case) -> dict[str, torch.Tensor]:
     """Our numbers for `case` under the recorded names, by its family's adapter.
 
     Raises:
-        KeyError: neither COMPONENTS nor an architecture names an adapter of the case's family.
+        KeyError: neither COMPONENTS nor an architecture names an adapter of the case or its family.
     """
-    adapter = COMPONENTS.get(case.family) or next(
-        (entry.golden for entry in registry.architectures().values() if entry.family == case.family and entry.golden),
-        None,
+    adapter = (
+        COMPONENTS.get(case.name)
+        or COMPONENTS.get(case.family)
+        or next(
+            (
+                entry.golden
+                for entry in registry.architectures().values()
+                if entry.family == case.family and entry.golden
+            ),
+            None,
+        )
     )
     if adapter is None:
         raise KeyError(f"no adapter builds the golden cases of family {case.family!r}: give its architectures golden=")

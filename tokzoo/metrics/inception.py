@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tokzoo.metrics.resize import tf1_bilinear
 
-__all__ = ["FidInception", "InceptionFeatures", "convert"]
+__all__ = ["FidInception", "InceptionFeatures", "convert", "fold_norm"]
 
 SIDE = 299
 CLASSES = 1008
@@ -253,13 +253,18 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif place and not rest:
             block, _, branch = place.partition(".")
             target = STEM.get(place, f"blocks.{block}.convs.{branch}")
-            norm = {part: state[f"{place}.bn.{part}"].double() for part in NORM}
-            gain = norm["weight"] / (norm["running_var"] + EPS).sqrt()
-            ours[f"{target}.weight"] = (tensor.double() * gain.view(-1, 1, 1, 1)).float()
-            ours[f"{target}.bias"] = (norm["bias"] - norm["running_mean"] * gain).float()
+            ours |= fold_norm(state, f"{place}.conv", f"{place}.bn", target, EPS)
         elif ".bn." not in key:
             raise KeyError(f"no rule reads the Inception key {key!r} of shape {tuple(tensor.shape)}")
     return ours
 
 
-NORM = ("weight", "bias", "running_mean", "running_var")
+def fold_norm(state: Mapping[str, Tensor], conv: str, norm: str, target: str, eps: float) -> dict[str, Tensor]:
+    """Weight and bias of one convolution that does the work of a convolution without bias and its batch norm."""
+    weight, shift, mean, variance = (
+        state[f"{norm}.{part}"].double() for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    gain = weight / (variance + eps).sqrt()
+    kernel = state[f"{conv}.weight"].double()
+    scaled = kernel * gain.view(-1, *[1] * (kernel.ndim - 1))
+    return {f"{target}.weight": scaled.float(), f"{target}.bias": (shift - mean * gain).float()}

@@ -26,7 +26,7 @@ def squared_mmd(features: Tensor, reference: Tensor) -> Tensor:
     Raises:
         ValueError: unequal counts, which this estimator does not take, or fewer than two rows.
     """
-    count, width = features.shape
+    count = len(features)
     if reference.shape != features.shape or count < 2:
         raise ValueError(f"the MMD needs two or more rows in equal number; got {count} and {len(reference)}")
     ours, theirs = features.double(), reference.double()
