@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 Perceptual = Literal["effnet_lite0", "lpips_vgg", "lpips_alex"]
-Recipe = Literal["single_stage", "titok_two_stage"]
+Recipe = Literal["single_stage", "titok_two_stage", "karl", "alit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +77,10 @@ class TrainConfig:
         freeze: prefixes of parameter names that stay as they are (`encoder`, `quantizer`, `decoder.head` ...).
         split, val_split: of a manifest.csv in `data`.
         val_data: held-out images, if they are elsewhere; without split or folder one image in twenty is held out.
-        recipe: `single_stage`, or TiTok's two stages (`teacher` is then the MaskGIT-VQGAN whose codes it learns first).
-        stage_one_steps: of `steps`, those of the first stage of a two-stage recipe.
+        recipe: `single_stage`; `titok_two_stage` (`teacher` is then the MaskGIT-VQGAN whose codes it learns first);
+            `karl` or `alit`, which train to use few tokens (`teacher` is then the base tokenizer that they begin with).
+        stage_one_steps: of `steps`, those of the first stage of a two-stage recipe; without a base, KARL and ALIT have
+            only the second.
         batch_size: per process.
         revive_every: steps between moving dead codes of a codebook onto fresh latents; 0 never does.
         precision: `auto` is bf16 on a GPU or CPU that computes in it, else float32 (bf16 is emulated, and slow, on

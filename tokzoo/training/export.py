@@ -20,7 +20,7 @@ def averaged_model(run: str | Path) -> tuple[VisualTokenizer, checkpoints.Checkp
     if checkpoint is None:
         raise FileNotFoundError(f"{run} holds no checkpoint")
     config = yaml.safe_load((run / "config.yaml").read_text())
-    if config["recipe"] != "single_stage":
+    if config["stage_one_steps"]:
         raise ValueError(f"{run} is a run of several stages; let it end, its model is then in {run / 'final'}")
     name = config["init"] or config["model"]
     tok = hub.from_pretrained(name) if config["init"] else hub.create_model(name)

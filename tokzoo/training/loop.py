@@ -130,7 +130,10 @@ class StageLoop:
         self.stage, self.number, self.first, self.last = stage, number, first, last
         self.photos, self.held_out = photos, held_out
         self.tok = tok.to(accelerator.device).train()
-        freeze(self.tok, keep=stage.trainable, drop=config.freeze)
+        frozen = tuple(
+            part for part in stage.frozen if any(name.startswith(part) for name, _ in tok.named_parameters())
+        )
+        freeze(self.tok, keep=stage.trainable, drop=(*config.freeze, *frozen))
         self.objective = stage.objective.place(accelerator.device)
         self.ema = Ema(self.tok, config.ema)
         self.code_use = self._code_use()
@@ -277,17 +280,21 @@ class StageLoop:
 
     @torch.no_grad()
     def _evaluate(self, step: int) -> None:
-        """PSNR of the averaged weights on the held-out images."""
-        if self.config.recipe != "single_stage" and self.number == 0:
+        """PSNR of the averaged weights on the held-out images, and the tokens they take where that varies."""
+        if self.config.recipe == "titok_two_stage" and self.number == 0:
             return
         self.tok.eval()
         with self.ema.applied(self.tok):
-            scores = [
-                psnr(self.tok.decode(self.tok.encode(images)), images)
-                for images in (part.float() / 255 for part in self.held_out.split(self.config.batch_size))
-            ]
+            scores, lengths = [], []
+            for images in (part.float() / 255 for part in self.held_out.split(self.config.batch_size)):
+                tokens = self.tok.encode(images)
+                scores.append(psnr(self.tok.decode(tokens), images))
+                lengths.append(tokens.lengths)
         self.tok.train()
-        self.log.evaluated(step, {"val_psnr": float(torch.cat(scores).mean())})
+        numbers = {"val_psnr": float(torch.cat(scores).mean())}
+        if tokens.valid is not None:
+            numbers["val_tokens"] = float(torch.cat(lengths).float().mean())
+        self.log.evaluated(step, numbers)
 
     def _save(self, step: int) -> None:
         if not self.accelerator.is_main_process:

@@ -79,7 +79,10 @@ class Reconstruction(Objective):
             self.lecam = LeCam()
 
     def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
-        output = _run(tok, images, generator)
+        return self.score(tok, images, _run(tok, images, generator), step)
+
+    def score(self, tok: nn.Module, images: Tensor, output: TokenizerOutput, step: int) -> Losses:
+        """What came back for `images` -> losses."""
         images, made = images.float(), output.reconstruction.float()
         weights = self.weights
         terms: dict[str, Tensor] = {}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from tokzoo import _state, hub
 from tokzoo.tokenizers.base import VisualTokenizer
+from tokzoo.training import adaptive_length as adaptive
 from tokzoo.training.config import TrainConfig
 from tokzoo.training.objectives import Objective, ProxyCodes, Reconstruction
 
@@ -20,12 +21,14 @@ class Stage:
         trainable: prefixes of parameter names that learn; an empty one means all.
         steps: how long.
         init: makes the stage's model of the one before; None keeps it.
+        frozen: prefixes of parameter names that stay as they are all the same.
     """
 
     objective: Objective
     trainable: tuple[str, ...]
     steps: int
     init: Callable[[VisualTokenizer], VisualTokenizer] | None = None
+    frozen: tuple[str, ...] = ()
 
 
 def build_model(config: TrainConfig) -> VisualTokenizer:
@@ -50,9 +53,13 @@ def build_model(config: TrainConfig) -> VisualTokenizer:
 
 def build_stages(config: TrainConfig) -> list[Stage]:
     """The stages of the run's recipe."""
-    if config.recipe == "single_stage":
-        return [Stage(Reconstruction(config.loss), ("",), config.steps)]
-    return titok_two_stage(config)
+    match config.recipe:
+        case "single_stage":
+            return [Stage(Reconstruction(config.loss), ("",), config.steps)]
+        case "titok_two_stage":
+            return titok_two_stage(config)
+        case _:
+            return adaptive_length(config)
 
 
 def titok_two_stage(config: TrainConfig) -> list[Stage]:
@@ -81,3 +88,17 @@ def titok_two_stage(config: TrainConfig) -> list[Stage]:
         Stage(ProxyCodes(teacher, config.loss), ("",), config.stage_one_steps, learn_codes),
         Stage(Reconstruction(config.loss), ("decoder",), config.steps - config.stage_one_steps, make_pixels),
     ]
+
+
+def adaptive_length(config: TrainConfig) -> list[Stage]:
+    """KARL (arXiv:2507.07995) and ALIT (arXiv:2411.02393): first what the base tokenizer says of an image, then pixels.
+
+    In the first stage the base, `teacher`, stays as it is; in the second all learns. Without a base there are pixels
+    only.
+    """
+    stages = []
+    if config.stage_one_steps:
+        lend = None if config.teacher is None else adaptive.lend(hub.from_pretrained(config.teacher))
+        codes = adaptive.KarlCodes(config.loss)
+        stages.append(Stage(codes, ("",), config.stage_one_steps, lend, frozen=adaptive.BASE))
+    return [*stages, Stage(adaptive.KarlPixels(config.loss), ("",), config.steps - config.stage_one_steps)]

@@ -1,0 +1,170 @@
+"""Objectives of tokenizers that learn to use few tokens: KARL, arXiv:2507.07995, and ALIT, arXiv:2411.02393.
+
+B batch, T tokens, P places of the base tokenizer's grid, K its codebook size, C its channels.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokzoo.encoders.halting_query import ERRORS
+from tokzoo.quantizers.nearest import nearest_rows
+from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
+from tokzoo.tokenizers.karl.model import Karl
+from tokzoo.training.config import LossConfig
+from tokzoo.training.objectives import Losses, Objective, Reconstruction
+
+BASE = ("encoder.base", "decoder.head.decoder", "decoder.head.codebook")  # parameters that a base tokenizer lends
+GREATEST_ASKED = 0.04  # error that the first pass of KARL may ask for at the outset
+FORGET = 0.99  # of the chance of an error that some image already does better than
+
+
+class Passes(NamedTuple):
+    """KARL's two passes over a batch: `estimate` spends a random budget, `learn` is told the error that came of it."""
+
+    estimate: TokenizerOutput
+    learn: TokenizerOutput
+
+
+class KarlPixels(Reconstruction):
+    """KARL on pixels: every image is coded twice in a step. arXiv:2507.07995, section 3.
+
+    First with a random budget, of which all tokens are read; then with the usual one, for the error that the first pass
+    reached, and with the tokens beyond that budget taught to halt. The first pass asks for a small error, drawn evenly
+    at the outset and less and less often as images do better than it.
+
+    The terms are those of `Reconstruction`, means of both passes, and `halting_loss`, whose weight is 1 unless
+    `weights.quantizer` says another. The authors give each of eight budgets a discriminator; here there is one.
+    """
+
+    asked: Tensor
+
+    def __init__(self, weights: LossConfig):
+        super().__init__(with_halting(weights))
+        errors = torch.tensor(ERRORS)
+        self.register_buffer("asked", (errors <= GREATEST_ASKED).float())
+
+    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
+        passes = two_passes(tok, images, self.asked, generator)
+        return mean_of([self.score(tok, images, output, step) for output in passes])
+
+
+class KarlCodes(Objective):
+    """KARL's first stage: what the base tokenizer says of an image is predicted, in the same two passes.
+
+    arXiv:2507.07995, appendix; the authors' train stage `latent_distillation_pretrain`.
+    """
+
+    asked: Tensor
+
+    def __init__(self, weights: LossConfig):
+        super().__init__(with_halting(weights))
+        self.register_buffer("asked", (torch.tensor(ERRORS) <= GREATEST_ASKED).float())
+
+    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
+        passes = two_passes(tok, images, self.asked, generator, paint=False)
+        return mean_of([distillation(tok, output, output.reconstruction, self.weights) for output in passes])
+
+
+def with_halting(weights: LossConfig) -> LossConfig:
+    """`weights` with one for `halting_loss`: 1, as published, if they have none."""
+    return replace(weights, quantizer={"halting_loss": 1.0, **weights.quantizer})
+
+
+def two_passes(
+    tok: nn.Module, images: Tensor, asked: Tensor, generator: torch.Generator, *, paint: bool = True
+) -> Passes:
+    """Codes `images` twice, as `KarlPixels` says; `asked`, the chances of the errors to ask for, changes in place."""
+    plain = unwrapped(tok)
+    if not isinstance(plain, Karl):
+        raise TypeError(f"recipe karl trains a Karl; got a {type(plain).__name__}")
+    budgets = karl_budgets(plain.config.num_tokens)
+    budget = budgets[int(torch.randint(len(budgets), (), generator=generator, device=generator.device))]
+    chosen = torch.multinomial(asked, len(images), replacement=True, generator=generator)
+    draws: dict[str, Any] = dict(sample=True, generator=generator, paint=paint)
+    estimate = tok(images, num_tokens=budget, max_error=asked.new_tensor(ERRORS)[chosen], masked=False, **draws)
+    with torch.no_grad():
+        made = estimate.reconstruction if paint else plain.decoder.head.paint(estimate.reconstruction)  # type: ignore[operator, union-attr]
+        reached = (made.float() - images.float()).abs().flatten(1).mean(1)  # (B,)
+        asked[asked.new_tensor(ERRORS) >= reached.min()] *= FORGET
+        asked /= asked.sum()
+    spare = plain.config.num_tokens
+    learn = tok(images, num_tokens=spare, max_error=reached, needed=min(budget, spare), **draws)
+    return Passes(estimate, learn)
+
+
+def karl_budgets(num_tokens: int) -> list[int]:
+    """The budgets of the first pass: sixteenths of the usual one, up to 23 of them (16, 32, ..., 368 of 256)."""
+    step = max(1, num_tokens // 16)
+    return list(range(step, num_tokens * 3 // 2, step))
+
+
+# --- what both have in common ----------------------------------------------------------------------------------------
+
+
+def distillation(tok: nn.Module, output: TokenizerOutput, predicted: Tensor, weights: LossConfig) -> Losses:
+    """How far `predicted` (B, K or C, h, w) is from the base tokenizer's own words for the images.
+
+    Of a codebook: cross entropy with the nearest code, and square distance of the expected code to it. Of a variational
+    autoencoder: square distance of the latents.
+    """
+    base = output.aux["base"].detach()  # (B, P, C)
+    head = unwrapped(tok).decoder.head  # type: ignore[union-attr]
+    if hasattr(head, "codebook"):
+        rows = head.codebook.weight.detach()
+        indices = nearest_rows(base.flatten(0, 1).float(), rows.float()).view(base.shape[:2])
+        expected = head.expected(predicted.float()).flatten(2).transpose(1, 2)
+        terms = {
+            "cross_entropy": F.cross_entropy(predicted.float().flatten(2), indices),
+            "code_error": F.mse_loss(expected, F.embedding(indices, rows)),
+        }
+    else:
+        terms = {"code_error": F.mse_loss(predicted.float().flatten(2).transpose(1, 2), base.float())}
+    total = torch.stack(list(terms.values())).sum()
+    for name, value in output.losses.items():
+        if weights.quantizer.get(name):
+            terms[name] = value
+            total = total + weights.quantizer[name] * value
+    return Losses(total, terms, output)
+
+
+def mean_of(parts: list[Losses]) -> Losses:
+    """Means of totals and terms; the output of the first."""
+    total = torch.stack([part.total for part in parts]).mean()
+    terms = {name: torch.stack([part.terms[name] for part in parts]).mean() for name in parts[0].terms}
+    return Losses(total, terms, parts[0].output)
+
+
+def unwrapped(tok: nn.Module) -> VisualTokenizer:
+    """The tokenizer inside what trains it: DDP wraps in `module`, a compiled one in `_orig_mod`."""
+    inner = getattr(tok, "module", tok)
+    plain: VisualTokenizer = getattr(inner, "_orig_mod", inner)
+    return plain
+
+
+def lend(teacher: VisualTokenizer) -> Callable[[VisualTokenizer], VisualTokenizer]:
+    """What gives a KARL or an ALIT the weights of its base tokenizer, from `teacher`."""
+
+    def init(tok: VisualTokenizer) -> VisualTokenizer:
+        inner = "encoder.base.encoder" if tok.config.base.kind == "vae" else "encoder.base"
+        places = {"encoder": inner, "decoder": "decoder.head.decoder"}
+        lent = {}
+        for key, value in teacher.state_dict().items():
+            half, _, rest = key.partition(".")
+            if half in places:
+                lent[f"{places[half]}.{rest}"] = value
+            elif key == "quantizer.codebook":
+                lent["decoder.head.codebook.weight"] = value
+        own = {key for key in tok.state_dict() if key.startswith(BASE)}
+        if own != set(lent):
+            raise ValueError(
+                f"the teacher {teacher.name} is not the base tokenizer ({tok.config.base.kind}) of this model"
+            )
+        tok.load_state_dict(lent, strict=False)
+        return tok
+
+    return init
