@@ -15,7 +15,8 @@ def listed_families() -> set[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     folder: Path = metafunc.config.getoption("--golden-dir")
-    cases = [path for path in sorted(folder.rglob("*.json")) if _family(path) in listed_families()]
+    listed = listed_families()
+    cases = [path for path in sorted(folder.rglob("*.json")) if path.stem in listed or _family(path) in listed]
     if not cases:
         raise pytest.UsageError(f"no golden case of a listed family in {folder}")
     metafunc.parametrize("path", cases, ids=[path.stem for path in cases])

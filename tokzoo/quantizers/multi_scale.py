@@ -60,6 +60,7 @@ class MultiScaleQuantizer(Quantizer):
         self.smoothing = smoothing
         self.upsampling: Upsampling = upsampling
         self.dropout = dropout
+        self.draws = dropout > 0 or any(each.draws for each in inner)
         self.keep_at_least = keep_at_least
 
     @property
@@ -229,44 +230,3 @@ class ScaleSmoothing(nn.Module):
     def forward(self, plane: Tensor, number: int) -> Tensor:
         smoothed: Tensor = self.convs[self.conv_of_scale[number]](plane)
         return plane * (1 - self.ratio) + smoothed * self.ratio
-
-
-class UnitLatents(Quantizer):
-    """Latents at unit length, then another quantizer: XQ-GAN's binary scales, arXiv:2412.01762.
-
-    Args:
-        inner: what they are given to; all else is its own.
-    """
-
-    def __init__(self, inner: Quantizer):
-        super().__init__()
-        self.inner = inner
-        self.code_dim = inner.code_dim
-        self.draws = inner.draws
-
-    @property
-    def latent_dim(self) -> int:
-        return self.inner.latent_dim
-
-    @property
-    def levels(self) -> tuple[int, ...] | None:
-        return self.inner.levels
-
-    def token_layout(self, layout: Layout) -> Layout:
-        return self.inner.token_layout(layout)
-
-    def code_layout(self, layout: Layout) -> Layout:
-        return self.inner.code_layout(layout)
-
-    def forward(
-        self,
-        latents: Tensor,
-        layout: Layout | None = None,
-        *,
-        sample: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> Quantized:
-        return self.inner(F.normalize(latents.float(), dim=-1), layout, sample=sample, generator=generator)
-
-    def decode(self, indices: Tensor, layout: Layout | None = None) -> Tensor:
-        return self.inner.decode(indices, layout)
