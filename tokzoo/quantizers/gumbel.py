@@ -1,4 +1,6 @@
-"""Categorical codes drawn by the Gumbel trick. B batch, L tokens, C code_dim, K codebook_size."""
+"""Codes drawn from a categorical distribution each. B batch, L tokens, C code_dim, K codebook_size."""
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -6,51 +8,46 @@ from torch import Tensor, nn
 
 from tokzoo.layers.precision import without_autocast
 from tokzoo.losses.entropy import Entropy
-from tokzoo.parts import Quantizer, check_indices
+from tokzoo.parts import Quantizer, check_indices, check_width
 from tokzoo.tokens import Layout, Quantized
 
 
 class GumbelQuantizer(Quantizer):
-    """A linear map says a token's chances of each code; the likeliest is taken, or one is drawn. arXiv:1611.01144.
-
-    The Gumbel VQGAN of arXiv:2012.09841 (after DALL-E's dVAE, arXiv:2102.12092). Its published `encode` draws even when
-    it is evaluated; here that is `sample=True`.
+    """Logits over the codebook; training draws by Gumbel noise and a softmax. arXiv:1611.01144; VQGAN, DALL-E's dVAE.
 
     Args:
-        codebook_size: K.
-        code_dim: C, of codes and of the latents that the chances are told from.
-        temperature: of the softmax through which gradients pass.
+        codebook_size, code_dim: K, C of the table.
+        temperature: of the softmax; set the attribute to anneal it.
+        hard: draws are single rows, with the softmax's gradient; else averages of rows.
 
     Shapes:
-        latents (B, L, C) of any float dtype -> codes (B, L, C) float32, indices (B, L) int64 in [0, K)
+        latents (B, L, K), logits -> codes (B, L, C) float32, indices (B, L)
 
-    Gradients are those of the softmax, straight through: every code's row and chance gets some. Losses: `kl_loss`, the
-    divergence of the chances from even ones in nats, mean over tokens.
+    Without `sample` the index is the greatest logit's: the published VQGAN draws there, too.
 
-    Raises:
-        ValueError: latents of another width.
+    Losses: `kl_loss`, of the distribution to the uniform one, nats a token.
     """
 
     draws = True
 
-    def __init__(self, codebook_size: int, code_dim: int, *, temperature: float = 1.0):
+    def __init__(self, codebook_size: int, code_dim: int, *, temperature: float = 1.0, hard: bool = True):
         super().__init__()
+        if codebook_size < 1 or temperature <= 0:
+            raise ValueError(f"needs a row and a temperature above 0; got {codebook_size}, {temperature}")
         self.code_dim = code_dim
         self.temperature = temperature
-        self.to_logits = nn.Linear(code_dim, codebook_size)
+        self.hard = hard
         self.codebook = nn.Parameter(torch.randn(codebook_size, code_dim))
+
+    @property
+    def latent_dim(self) -> int:
+        """Logits: one a row."""
+        return len(self.codebook)
 
     @property
     def levels(self) -> tuple[int, ...]:
         """Values per slot: one slot of K."""
         return (len(self.codebook),)
-
-    def logits(self, latents: Tensor) -> Tensor:
-        """Latents (B, L, C) -> unnormalised log chances (B, L, K), float32."""
-        if latents.shape[-1] != self.code_dim:
-            raise ValueError(f"this codebook has {self.code_dim} channels; got latents {tuple(latents.shape)}")
-        with without_autocast(latents.device):
-            return F.linear(latents.float(), self.to_logits.weight.float(), self.to_logits.bias.float())
 
     def forward(
         self,
@@ -60,21 +57,22 @@ class GumbelQuantizer(Quantizer):
         sample: bool = False,
         generator: torch.Generator | None = None,
     ) -> Quantized:
-        logits = self.logits(latents)
+        check_width(self, latents)
         with without_autocast(latents.device):
-            log_chances = logits.log_softmax(-1)
-            even = -torch.tensor(float(len(self.codebook))).log().item()
-            kl_loss = (log_chances.exp() * (log_chances - even)).sum(-1).mean()
+            logits, rows = latents.float(), self.codebook.float()
+            shares = logits.log_softmax(-1)
+            divergence = (shares.exp() * (shares + math.log(len(rows)))).sum(-1)
+            losses = {"kl_loss": divergence.mean() if divergence.numel() else divergence.sum()}
             if sample:
-                uniform = torch.empty_like(logits).uniform_(generator=generator).clamp_min(1e-20)
-                logits = logits - (-uniform.log()).log()  # Gumbel noise
-            soft = (logits / self.temperature).softmax(-1)
+                noise = -torch.empty_like(logits).exponential_(generator=generator).log()
+                logits = logits + noise
             indices = logits.argmax(-1)
-            codebook = self.codebook.float()
-            codes = F.embedding(indices, codebook)
-            mixed = soft @ codebook
-            straight_through = mixed + (codes - mixed).detach()
-        return Quantized(straight_through, indices, None, {"kl_loss": kl_loss})
+            if not sample:
+                return Quantized(F.embedding(indices, rows), indices, None, losses)
+            soft = (logits / self.temperature).softmax(-1)
+            if self.hard:
+                soft = F.one_hot(indices, len(rows)) + soft - soft.detach()
+            return Quantized(soft @ rows, indices, None, losses)
 
     def decode(self, indices: Tensor, layout: Layout | None = None) -> Tensor:
         """Indices (B, L) -> codes (B, L, C) float32."""
@@ -82,7 +80,7 @@ class GumbelQuantizer(Quantizer):
         return F.embedding(indices, self.codebook.float())
 
     def entropy(self, latents: Tensor) -> Entropy:
-        """Of the chances that are drawn from."""
-        log_chances = self.logits(latents).flatten(0, -2).log_softmax(-1)
-        mean = log_chances.exp().mean(0)
-        return Entropy(-(log_chances.exp() * log_chances).sum(-1).mean(), -torch.xlogy(mean, mean).sum())
+        """Of the distribution that is drawn from."""
+        shares = latents.float().flatten(0, -2).log_softmax(-1)
+        mean = shares.exp().mean(0)
+        return Entropy(-(shares.exp() * shares).sum(-1).mean(), -torch.xlogy(mean, mean).sum())
