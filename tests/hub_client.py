@@ -75,9 +75,7 @@ def load(name: str, **options: Any) -> dict[str, Any]:
     """Loads a model and tells enough of it to know it again."""
     import torch
 
-    if "dtype" in options:
-        options["dtype"] = getattr(torch, options["dtype"])
-    tok = hub.from_pretrained(name, **options)
+    tok = hub.from_pretrained(name, **_with_dtype(options))
     told = {"class": type(tok).__name__, "name": tok.name, "dtype": str(tok.dtype), "device": str(tok.device)}
     if tok.device.type == "cpu" and tok.dtype == torch.float32:
         told["sum"] = sum(float(value.double().abs().sum()) for value in tok.state_dict().values())
@@ -88,8 +86,14 @@ def download(name: str, **options: Any) -> dict[str, Any]:
     return {"files": [str(path) for path in hub.download(name, **options)]}
 
 
-def push(folder: str, repo: str, **options: Any) -> dict[str, Any]:
-    return {"commit": hub.from_pretrained(folder).push_to_hub(repo, **options)}
+def push(name: str, repo: str, **options: Any) -> dict[str, Any]:
+    return {"commit": hub.from_pretrained(name).push_to_hub(repo, **_with_dtype(options))}
+
+
+def _with_dtype(options: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    return {key: getattr(torch, value) if key == "dtype" else value for key, value in options.items()}
 
 
 ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {"load": load, "download": download, "push": push}

@@ -67,6 +67,7 @@ class HubServer(ThreadingHTTPServer):
         self.cuts: list[int] = []  # bytes after which the next bodies of large files break off
         self.broken_status: int | None = None  # answer everything with it
         self.is_no_hub = False  # answer like any other site
+        self.hangs_up = False  # give no answer
         self.held = threading.Event()  # large bodies stop half way until it is set
         self.held.set()
         self.asked_for_body = threading.Semaphore(0)
@@ -83,7 +84,7 @@ class HubServer(ThreadingHTTPServer):
         return repo
 
     def asked(self, method: str, pattern: str) -> list[Request]:
-        """The requests of a method whose whole path fits a pattern."""
+        """The requests of a method whose whole path fits a regular expression."""
         return [
             request for request in self.requests if request.method == method and re.fullmatch(pattern, request.path)
         ]
@@ -138,6 +139,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.requests.append(Request(method, path, self.token, self.headers.get("Range"), self.sent))
 
     def _answer(self, method: str, path: str) -> None:
+        if self.server.hangs_up:
+            self.close_connection = True
+            return None
         if self.server.broken_status:
             return self._send(self.server.broken_status)
         if self.server.is_no_hub:

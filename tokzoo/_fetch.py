@@ -65,9 +65,8 @@ def fetch(wanted: Iterable[Wanted], download: Download, *, missing: str, name: s
         PermissionError: it has one, but not for this token. FileNotFoundError: it has none.
         ValueError: the file has another hash than recorded.
     """
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    http_error: type[Exception] = getattr(errors, "HTTPError", OSError)  # of the client's own transport
     files, failures, cache_only = list(wanted), [], download.local_files_only
     for file in files:
         try:
@@ -80,14 +79,18 @@ def fetch(wanted: Iterable[Wanted], download: Download, *, missing: str, name: s
                 force_download=download.force and not cache_only,
                 token=download.token,
             )
-        except (OSError, http_error) as error:
+        except (OSError, transport_error()) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # this machine's disk, not the hub
             failures.append(_explain(error, file))
             cache_only = cache_only or failures[-1].hub_is_out_of_reach
-        else:
-            check_hash(Path(path), file.sha256)
-            return Path(path)
+            if isinstance(error, OSError) or download.force:
+                continue
+            path = try_to_load_from_cache(file.repo, file.path, download.cache_dir, file.revision)  # the client did not
+            if not isinstance(path, str):
+                continue
+        check_hash(Path(path), file.sha256)
+        return Path(path)
     tried = zip(files, failures, strict=True)
     message = f"{missing}. Looked for " + "; ".join(f"{file.repo}: {file.path} ({why.reason})" for file, why in tried)
     kinds = {failure.kind for failure in failures}
@@ -97,6 +100,14 @@ def fetch(wanted: Iterable[Wanted], download: Download, *, missing: str, name: s
         kind = ConnectionError if ConnectionError in kinds else FileNotFoundError
         raise kind(f"{message}\n{_way_out(files, download, name, by_hand)}")
     raise FileNotFoundError(message)
+
+
+def transport_error() -> type[Exception]:
+    """What the hub client raises, as it comes, when a connection fails while it is in use."""
+    from huggingface_hub import errors
+
+    kind: type[Exception] = getattr(errors, "HTTPError", OSError)
+    return kind
 
 
 def _explain(error: Exception, file: Wanted) -> Failure:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tokzoo import registry
-from tokzoo._fetch import Download, Wanted, fetch
+from tokzoo._fetch import Download, Wanted, fetch, transport_error
 from tokzoo._files import replace_atomically, write_atomically
 from tokzoo.registry import Architecture, Weights
 
@@ -159,7 +159,10 @@ def load_weights(
     if not converted:
         architecture = architecture or architecture_of(model)
         if architecture.convert is not None:
-            state = registry.load_object(architecture.convert)(state, model.config)
+            try:
+                state = registry.load_object(architecture.convert)(state, model.config)
+            except KeyError as error:
+                raise KeyError(f"{file} is not as its authors publish {architecture.name}: {error.args[0]}") from error
     halves = [f"{half}." for half in ("encoder", "decoder") if getattr(model, half) is None]
     kept = {key: value for key, value in state.items() if not key.startswith(tuple(halves))}
     own = model.state_dict()
@@ -215,7 +218,7 @@ def push_to_hub(
         The commit's address.
 
     Raises:
-        PermissionError: no token, or one that may not write there.
+        PermissionError: no token, or one that may not write there. ConnectionError: the hub cannot be reached.
     """
     import tempfile
 
@@ -242,6 +245,8 @@ def push_to_hub(
                 f"the hub answered {error.response.status_code}: this token may not write to {repo}. "
                 "Pass one that may as token=, or run `hf auth login`"
             ) from error
+        except transport_error() as error:
+            raise ConnectionError(f"the connection to the hub failed, try again: {error}") from error
     return str(commit.commit_url)
 
 
@@ -314,7 +319,7 @@ def _on_hub(repo: str, subfolder: str | None, options: Download) -> Found:
         by_hand = f"and put {CONFIG} and the weights into one folder, whose path from_pretrained takes as well."
         return fetch(wanted, options, missing=missing, name=repo, by_hand=by_hand)
 
-    missing = f"no file or folder {repo} here, and no {CONFIG} there that tells what model it is"
+    missing = f"{repo} could not be had from the hub, and is no folder here"
     config = first([CONFIG], options.revision, missing)
     commit = config.parents[folder.count("/")].name  # the weights come from it too, though the branch may move
     return _described(config, first(CANDIDATES, commit, f"no weights in {repo}"))
