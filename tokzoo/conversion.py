@@ -33,3 +33,13 @@ def rename_keys(state: Mapping[str, "Tensor"], rules: Rules) -> dict[str, "Tenso
         more = f" and {len(unread) - 10} more" if len(unread) > 10 else ""
         raise KeyError(f"no rule reads {len(unread)} checkpoint keys: {', '.join(unread[:10])}{more}")
     return renamed
+
+
+def use_average(state: Mapping[str, "Tensor"], prefix: str = "model_ema.") -> dict[str, "Tensor"]:
+    """The plain keys of a Lightning checkpoint with the values of its moving average, which authors evaluate.
+
+    The average lies under `prefix` and the key without its dots; what has none keeps its value.
+    """
+    averages = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    plain = {key: value for key, value in state.items() if not key.startswith(prefix)}
+    return {key: averages.get(key.replace(".", ""), value) for key, value in plain.items()}

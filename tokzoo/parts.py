@@ -29,6 +29,7 @@ class Decoder(nn.Module):
     """
 
     __call__: Callable[..., Tensor]
+    draws = False  # whether it is called with `noise` and `generator`
 
 
 class Quantizer(nn.Module):

@@ -1,5 +1,6 @@
 """Convolutional bricks for pixel encoders and decoders. B batch, C channels, H W pixels."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,21 +39,22 @@ class BranchResBlock(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Residual block of VQGAN and latent diffusion: GroupNorm, SiLU, 3x3 conv, twice, with biases.
+    """Residual block of VQGAN and latent diffusion: GroupNorm, SiLU, 3x3 conv, twice.
 
-    Where the width changes, the shortcut is a 1x1 conv of the input. arXiv:2012.09841, appendix A.
+    Where the width changes, the shortcut is a 1x1 conv of the input. arXiv:2012.09841, appendix A. Open-MAGVIT2's
+    convs have no `bias`.
 
     Shapes:
         hidden (B, in_channels, H, W) -> (B, out_channels, H, W)
     """
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True):
         super().__init__()
         self.norm1 = group_norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
         self.norm2 = group_norm(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1, bias=bias) if in_channels != out_channels else None
 
     def forward(self, hidden: Tensor) -> Tensor:
         branch = self.conv1(F.silu(self.norm1(hidden)))
@@ -104,6 +106,46 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(hidden, scale_factor=2.0, mode="nearest"))
 
 
+class DepthToSpace(nn.Module):
+    """Twice the size: a 3x3 conv to 4C channels, of which 2x2 places are made. Open-MAGVIT2, arXiv:2409.04410.
+
+    Channel (2 * row + column) * C + c goes to that row and column, channel c: not the order of `F.pixel_shuffle`.
+
+    Shapes:
+        hidden (B, C, H, W) -> (B, C, 2H, 2W)
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4 * channels, 3, padding=1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        places = self.conv(hidden).unflatten(1, (2, 2, -1))  # (B, row, column, C, H, W)
+        return places.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+
+
+class CodeModulatedNorm(nn.Module):
+    """GroupNorm whose scale and shift come from the spread and the mean of the codes over the picture.
+
+    Open-MAGVIT2, arXiv:2409.04410. The variance is the unbiased one; of a single code it counts as 0.
+
+    Shapes:
+        hidden (B, channels, H, W), codes (B, code_dim, h, w) -> (B, channels, H, W)
+    """
+
+    def __init__(self, channels: int, code_dim: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(GROUPS, channels, eps=EPS, affine=False)
+        self.scale = nn.Linear(code_dim, channels)
+        self.shift = nn.Linear(code_dim, channels)
+
+    def forward(self, hidden: Tensor, codes: Tensor) -> Tensor:
+        places = codes.flatten(2)
+        variance = places.var(2) if places.shape[2] > 1 else torch.zeros_like(places[:, :, 0])
+        scale, shift = self.scale((variance + EPS).sqrt()), self.shift(places.mean(2))
+        return self.norm(hidden) * scale[..., None, None] + shift[..., None, None]
+
+
 class ConvLevel(nn.Module):
     """Residual blocks at one resolution, each followed by attention where asked; then `resample`, if there is one.
 
@@ -112,11 +154,18 @@ class ConvLevel(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, num_blocks: int, *, attention: bool, resample: nn.Module | None
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_blocks: int,
+        *,
+        attention: bool = False,
+        resample: nn.Module | None,
+        bias: bool = True,
     ):
         super().__init__()
         inputs = [in_channels] + [out_channels] * (num_blocks - 1)
-        self.blocks = nn.ModuleList(ResBlock(channels, out_channels) for channels in inputs)
+        self.blocks = nn.ModuleList(ResBlock(channels, out_channels, bias=bias) for channels in inputs)
         self.attentions = nn.ModuleList(MapAttention(out_channels) for _ in inputs) if attention else None
         self.resample = resample
 

@@ -8,7 +8,7 @@ from tokzoo.tokens import Grid, TokenSpec
 
 
 class GridTokenizer(VisualTokenizer):
-    """A plane of tokens, one per `config.downsample` x `config.downsample` pixels; any size that is a multiple of it."""
+    """A plane of tokens, one per f x f pixels, f = `config.downsample`; any size that is a multiple of it."""
 
     @property
     def multiple_of(self) -> int:

@@ -4,7 +4,6 @@ from torch import Tensor
 
 from tokzoo.golden import Case, build
 from tokzoo.layers.patches import to_map
-from tokzoo.quantizers.gumbel import GumbelQuantizer
 from tokzoo.tokenizers.vqgan.weights import read_config, read_gumbel_config
 
 
@@ -12,14 +11,15 @@ def run(case: Case) -> dict[str, Tensor]:
     gumbel = "quantize.proj.weight" in case.weights
     model = build(case, (read_gumbel_config if gumbel else read_config)(case.config))
     images = (case.image() + 1) / 2  # recorded in [-1, 1]
-    latents, output = model.features(images), model(images)
+    output = model(images)
     grid = (output.tokens.layout.height, output.tokens.layout.width)
     ours = {
-        "latent": to_map(latents, *grid),
+        "latent": to_map(output.latents, *grid),
         "indices": output.tokens.indices.unflatten(1, grid),
         "quantized": to_map(output.codes, *grid),
         "recon": model.decode(output.tokens, clamp=False) * 2 - 1,
     }
-    if isinstance(model.quantizer, GumbelQuantizer):
-        ours["logits"] = to_map(model.quantizer.logits(latents), *grid)
+    if gumbel:
+        before = model.encoder.to_code[0](model.encoder.latent_map(images))
+        ours |= {"logits": ours["latent"], "latent": before}
     return ours

@@ -1,5 +1,7 @@
 """VQGAN, arXiv:2012.09841: the convolutional grid tokenizer that most later ones start from."""
 
+from torch import nn
+
 from tokzoo.decoders.ldm_cnn import LdmCnnDecoder
 from tokzoo.encoders.ldm_cnn import LdmCnnEncoder
 from tokzoo.quantizers.gumbel import GumbelQuantizer
@@ -9,12 +11,18 @@ from tokzoo.tokenizers.vqgan.config import VqganConfig
 
 
 class Vqgan(GridTokenizer):
-    """One token per f x f pixels, row-major; the nearest codebook row, or the likeliest one of the Gumbel variant."""
+    """One token per f x f pixels, row-major; the nearest codebook row, or the likeliest one of the Gumbel variant.
+
+    The published Gumbel variant draws codes even when it is evaluated: `encode(images, sample=True)`.
+    """
 
     photo_protocol = "opencv"
 
     def __init__(self, config: VqganConfig):
         super().__init__(config)
         self.encoder = LdmCnnEncoder(**cnn_sizes(config))
+        if config.gumbel:  # each token's chances of all codes
+            to_logits = nn.Conv2d(config.code_dim, config.codebook_size, 1)
+            self.encoder.to_code = nn.Sequential(self.encoder.to_code, to_logits)
         self.quantizer = (GumbelQuantizer if config.gumbel else VectorQuantizer)(config.codebook_size, config.code_dim)
         self.decoder = LdmCnnDecoder(**cnn_sizes(config))

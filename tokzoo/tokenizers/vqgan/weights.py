@@ -1,11 +1,12 @@
 """Published weights of VQGAN, and how their keys are read."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tokzoo.conversion import Rules
-from tokzoo.registry import Architecture, Score, Source, Weights
-from tokzoo.tokenizers.kl16_vae.weights import rename_ldm_cnn
+from tokzoo.conversion import Rules, rename_keys
+from tokzoo.registry import Architecture, ManualSource, Score, Weights
+from tokzoo.tokenizers.kl16_vae.weights import BRICK_RULES, LDM_CNN_RULES
 from tokzoo.tokenizers.ldm_sizes import read_ddconfig
 from tokzoo.tokenizers.vqgan import config as sizes
 from tokzoo.tokenizers.vqgan.config import VqganConfig
@@ -15,17 +16,18 @@ if TYPE_CHECKING:
 
 QUANTIZER_RULES: Rules = (
     (r"quantize\.embed(?:ding)?\.weight", r"quantizer.codebook"),
-    (r"quantize\.proj\.(.+)", r"quantizer.to_logits.\1"),
     (r"loss\..+", None),  # discriminator, LPIPS: training only
+)
+GUMBEL_RULES: Rules = (
+    (r"quant_conv\.(.+)", r"encoder.to_code.0.\1"),
+    (r"quantize\.proj\.(.+)", r"encoder.to_code.1.\1"),
 )
 
 
 def convert(state: Mapping[str, "Tensor"], config: VqganConfig) -> dict[str, "Tensor"]:
     """The authors' state dict -> ours."""
-    ours = rename_ldm_cnn(state, QUANTIZER_RULES)
-    if config.gumbel:
-        ours["quantizer.to_logits.weight"] = ours["quantizer.to_logits.weight"].flatten(1)  # a 1x1 conv there
-    return ours
+    rules = (*LDM_CNN_RULES, *QUANTIZER_RULES)
+    return rename_keys(rename_keys(state, (*GUMBEL_RULES, *rules) if config.gumbel else rules), BRICK_RULES)
 
 
 def read_config(published: Mapping[str, Any]) -> VqganConfig | None:
@@ -39,8 +41,6 @@ def read_config(published: Mapping[str, Any]) -> VqganConfig | None:
 
 def read_gumbel_config(published: Mapping[str, Any]) -> VqganConfig | None:
     """The same of the Gumbel variant, whose configs have the same entries."""
-    from dataclasses import replace
-
     config = read_config(published)
     return None if config is None else replace(config, gumbel=True)
 
@@ -50,6 +50,7 @@ TRAIN = "ImageNet train against their reconstructions, 256x256; README of CompVi
 
 
 def _published(name: str, config: VqganConfig, folder: str, tag: str, val: float, train: float) -> Architecture:
+    page = f"https://heibox.uni-heidelberg.de/d/{folder}/"
     return Architecture(
         name=name,
         family="vqgan",
@@ -63,7 +64,7 @@ def _published(name: str, config: VqganConfig, folder: str, tag: str, val: float
         weights=(
             Weights(
                 tag=tag,
-                sources=(Source(repo="CompVis/taming-transformers", files=(f"{folder}/ckpts/last.ckpt",)),),
+                manual=ManualSource(file="ckpts/last.ckpt", url=page),
                 code_licence="MIT",
                 licence="MIT",
                 scores=(
@@ -77,7 +78,7 @@ def _published(name: str, config: VqganConfig, folder: str, tag: str, val: float
 
 
 ARCHITECTURES = (
-    _published("vqgan_f16_1024", sizes.VQGAN_F16_1024, "vqgan_imagenet_f16_1024", "in1k", 7.94, 10.54),
-    _published("vqgan_f16_16384", sizes.VQGAN_F16_16384, "vqgan_imagenet_f16_16384", "in1k", 4.98, 7.41),
-    _published("vqgan_gumbel_f8_8192", sizes.VQGAN_GUMBEL_F8_8192, "vqgan_gumbel_f8", "openimages", 1.49, 3.24),
+    _published("vqgan_f16_1024", sizes.VQGAN_F16_1024, "8088892a516d4e3baf92", "in1k", 7.94, 10.54),
+    _published("vqgan_f16_16384", sizes.VQGAN_F16_16384, "a7530b09fed84f80a887", "in1k", 4.98, 7.41),
+    _published("vqgan_gumbel_f8_8192", sizes.VQGAN_GUMBEL_F8_8192, "2e5662443a6b4307b470", "openimages", 1.49, 3.24),
 )
