@@ -27,3 +27,13 @@ def tiny(family: str, **changes: object) -> VisualTokenizer:
 def some_images(tok: VisualTokenizer, count: int = 2) -> torch.Tensor:
     """Uniform noise of the size that `tok` takes."""
     return torch.rand(count, 3, tok.image_size, tok.image_size, generator=torch.Generator().manual_seed(1))
+
+
+def some_conditions(tok: VisualTokenizer, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Whatever `tok` needs beside these images: prepared of them, or normal noise of the shape that it states."""
+    generator, made = torch.Generator().manual_seed(2), tok.prepare(images)
+    for name, condition in tok.conditions.items():
+        if name not in made:
+            shape = [3 if size is None else size for size in condition.shape]
+            made[name] = torch.randn(len(images), *shape, generator=generator).to(images.device)
+    return made

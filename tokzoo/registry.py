@@ -18,6 +18,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.llamagen_vq.weights",
     "tokzoo.tokenizers.maskgit_vqgan.weights",
     "tokzoo.tokenizers.one_d_piece.weights",
+    "tokzoo.tokenizers.tatitok.weights",
     "tokzoo.tokenizers.titok.weights",
 )
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")

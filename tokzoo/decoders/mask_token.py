@@ -1,5 +1,7 @@
 """A ViT that fills a grid of mask tokens from a row of codes. B batch, P patches, N tokens, D width, C code_dim."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,21 +56,46 @@ class MaskTokenDecoder(Decoder):
     def forward(self, codes: Features) -> Tensor:
         return self.head(self.fill(codes))
 
-    def fill(self, codes: Features) -> Tensor:
-        """Codes -> the map (B, D, grid_size, grid_size) that the head reads."""
+    def fill(self, codes: Features, guide: Tensor | None = None) -> Tensor:
+        """Codes -> the map (B, D, grid_size, grid_size) that the head reads; `guide` (B, T, D) is read beside them."""
         batch, length, _ = codes.latents.shape
         embedded = self.embed(codes.latents) + self.code_positions[:length]  # (B, N, D)
         masks = self.mask_token.expand(batch, self.grid_size**2, -1)
         class_token = self.class_token.expand(batch, -1, -1)
         picture = torch.cat([class_token, masks], dim=1) + self.positions  # (B, 1 + P, D)
-        hidden = self.norm_in(torch.cat([picture, embedded], dim=1))
-        seen = None  # by attention: the picture, and the codes that count
+        read = [picture, embedded] if guide is None else [picture, embedded, guide]
+        seen = None  # by attention: all but the codes that do not count
         if codes.valid is not None:
-            seen = F.pad(codes.valid, (picture.shape[1], 0), value=True)[:, None, None]  # (B, heads, L, L)
+            around = (picture.shape[1], 0 if guide is None else guide.shape[1])
+            seen = F.pad(codes.valid, around, value=True)[:, None, None]  # (B, heads, L, L)
+        hidden = self.norm_in(torch.cat(read, dim=1))
         for block in self.blocks:
             hidden = block(hidden, seen)
         hidden = self.norm_out(hidden[:, 1 : 1 + self.grid_size**2])  # (B, P, D)
         return to_map(hidden, self.grid_size, self.grid_size)
+
+
+class TextMaskTokenDecoder(MaskTokenDecoder):
+    """The same, guided by text: its features, projected, follow the codes. TA-TiTok, arXiv:2501.07730, section 3.2.
+
+    Args:
+        text_length: T, tokens of text.
+        text_dim: E, channels of a text feature.
+        sizes: of `MaskTokenDecoder`.
+
+    Shapes:
+        codes (B, n <= N, C), text (B, T, E) -> what `head` returns
+    """
+
+    def __init__(self, *, text_length: int, text_dim: int, **sizes: Any):
+        super().__init__(**sizes)
+        width = self.embed.out_features
+        self.embed_text = nn.Linear(text_dim, width)
+        self.text_positions = nn.Parameter(torch.empty(text_length, width))
+        nn.init.normal_(self.text_positions, std=width**-0.5)
+
+    def forward(self, codes: Features, *, text: Tensor) -> Tensor:
+        return self.head(self.fill(codes, self.embed_text(text) + self.text_positions))
 
 
 class PixelHead(nn.Module):

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tokzoo import images as photos
+from tokzoo.conditions.contract import Condition, Part, pick
 from tokzoo.parts import Decoder, Encoder, Quantizer
 from tokzoo.tokens import Features, Quantized, Tokens, TokenSpec
 
@@ -68,6 +69,11 @@ class VisualTokenizer(nn.Module):
         """What a generator needs to know of the tokens."""
         raise TypeError(f"{type(self).__name__} must say its token_spec")
 
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        """What `encode` or `decode` needs besides pixels, by the keyword that takes it; each ignores the other's."""
+        return {}
+
     # the public door
 
     def preprocess(self, source: Photo | Iterable[Photo]) -> Tensor:
@@ -80,13 +86,23 @@ class VisualTokenizer(nn.Module):
         made = [crop(photos.open_image(photo), self.image_size) for photo in listed]
         return torch.stack([photos.to_tensor(image) for image in made]).to(self.device)
 
-    def encode(self, images: Tensor, *, sample: bool = False, generator: torch.Generator | None = None) -> Tokens:
+    def prepare(self, images: Tensor) -> dict[str, Tensor]:
+        """The eager, data-dependent step before encoding: conditions of `encode`, which takes it where none are given.
+
+        For a compiled one: `compiled_encode(images, **tok.prepare(images))`.
+        """
+        return {}
+
+    def encode(
+        self, images: Tensor, *, sample: bool = False, generator: torch.Generator | None = None, **conditions: Tensor
+    ) -> Tokens:
         """Images -> Tokens. `sample` draws from a continuous bottleneck's posterior instead of taking its mean.
 
         Raises:
-            ValueError: images of another size, channel count, dtype or range; NaN; an empty batch.
+            ValueError: images of another size, channel count, dtype or range; NaN; an empty batch; a condition missing
+                or of another shape.
         """
-        features, quantized = self._quantize(images, sample=sample, generator=generator)
+        features, quantized = self._quantize(images, sample=sample, generator=generator, conditions=conditions)
         return self._to_tokens(images, features, quantized)
 
     def decode(
@@ -96,26 +112,33 @@ class VisualTokenizer(nn.Module):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
         clamp: bool = True,
+        **conditions: Tensor,
     ) -> Tensor:
         """Tokens -> images (B, 3, H, W), float32, clamped to [0, 1]; `clamp=False` gives the raw output.
 
         `noise` and `generator` are for decoders that draw; others take no notice of them.
 
         Raises:
-            ValueError: tokens of another layout, length or width, indices out of range.
+            ValueError: tokens of another layout, length or width, indices out of range; a condition missing or of
+                another shape.
         """
-        placed = self._placed(tokens)
-        images = self._decoder()(placed).float()
+        self._check_tokens(tokens)
+        given = self._conditions("decode", conditions, len(tokens))
+        decoder = self._decoder()
+        draw = dict(noise=noise, generator=generator) if decoder.draws else {}
+        images = decoder(self._placed(tokens), **given, **draw).float()
         return images.clamp(0, 1) if clamp else images
 
     def forward(
-        self, images: Tensor, *, sample: bool = False, generator: torch.Generator | None = None
+        self, images: Tensor, *, sample: bool = False, generator: torch.Generator | None = None, **conditions: Tensor
     ) -> TokenizerOutput:
         """Encodes and decodes with gradients, for training."""
-        features, quantized = self._quantize(images, sample=sample, generator=generator)
+        given = self._conditions("decode", conditions, len(images))
+        features, quantized = self._quantize(images, sample=sample, generator=generator, conditions=conditions)
         tokens = self._to_tokens(images, features, quantized)
         placed = features._replace(latents=quantized.codes.to(self.dtype), extent=tokens.extent)
-        reconstruction = self._decoder()(placed)
+        decoder = self._decoder()
+        reconstruction = decoder(placed, **given, **(dict(generator=generator) if decoder.draws else {}))
         return TokenizerOutput(
             reconstruction, features.latents, tokens, quantized.codes, quantized.losses, features.aux
         )
@@ -124,10 +147,9 @@ class VisualTokenizer(nn.Module):
         """What training gives `forward` besides images: its chance is drawn here, outside of the compiled graph."""
         return {}
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor, **conditions: Tensor) -> Tensor:
         """Images -> latents (B, L, C) before quantization."""
-        self._check_images(images)
-        latents: Tensor = self._encoder()(images.to(self.dtype)).latents
+        latents: Tensor = self._encode(images, conditions).latents
         return latents
 
     def codes(self, tokens: Tokens) -> Tensor:
@@ -178,11 +200,26 @@ class VisualTokenizer(nn.Module):
 
     # the wiring
 
-    def _quantize(
-        self, images: Tensor, *, sample: bool, generator: torch.Generator | None
-    ) -> tuple[Features, Quantized]:
+    def _conditions(self, part: Part, given: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+        return pick(self.conditions, given, part, count=count, dtype=self.dtype)
+
+    def _encode(self, images: Tensor, conditions: dict[str, Tensor]) -> Features:
+        encoder = self._encoder()
         self._check_images(images)
-        features = self._encoder()(images.to(self.dtype))
+        if any(condition.prepared and name not in conditions for name, condition in self.conditions.items()):
+            conditions = {**self.prepare(images), **conditions}
+        features: Features = encoder(images.to(self.dtype), **self._conditions("encode", conditions, len(images)))
+        return features
+
+    def _quantize(
+        self,
+        images: Tensor,
+        *,
+        sample: bool,
+        generator: torch.Generator | None,
+        conditions: dict[str, Tensor] | None = None,
+    ) -> tuple[Features, Quantized]:
+        features = self._encode(images, conditions or {})
         return features, self.quantizer(features.latents, features.layout, sample=sample, generator=generator)
 
     def _to_tokens(self, images: Tensor, features: Features, quantized: Quantized) -> Tokens:
@@ -197,8 +234,7 @@ class VisualTokenizer(nn.Module):
         )
 
     def _placed(self, tokens: Tokens) -> Features:
-        """The decoder's input, after the tokens were checked."""
-        self._check_tokens(tokens)
+        """The decoder's input, of tokens that were checked."""
         codes = self.codes(tokens).to(self.dtype)
         layout = self.quantizer.code_layout(tokens.layout)
         return Features(codes, layout, tokens.geometry, tokens.valid, tokens.extent)

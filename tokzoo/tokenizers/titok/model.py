@@ -43,15 +43,10 @@ class Titok(VisualTokenizer):
             if is_kl
             else VectorQuantizer(config.codebook_size, config.code_dim, normalize=config.normalize_codes)
         )
-        self.decoder = MaskTokenDecoder(
-            grid_size=config.grid_size,
-            num_tokens=config.num_tokens,
-            width=config.decoder.width,
-            depth=config.decoder.depth,
-            num_heads=config.decoder.num_heads,
-            code_dim=config.code_dim,
-            head=build_head(config),
-        )
+        self.decoder = self._build_decoder(config)
+
+    def _build_decoder(self, config: TitokConfig) -> MaskTokenDecoder:
+        return MaskTokenDecoder(**decoder_sizes(config), head=build_head(config))
 
     @property
     def token_spec(self) -> TokenSpec:
@@ -80,7 +75,20 @@ class Titok(VisualTokenizer):
         if isinstance(decoder.head, PixelHead):
             raise ValueError("a TiTok with head='pixels' has no pixel codebook")
         head = decoder.head.logits if isinstance(decoder.head, CodeMixtureHead) else decoder.head
+        self._check_tokens(tokens)
         return head(decoder.fill(self._placed(tokens))).float()  # type: ignore[operator]
+
+
+def decoder_sizes(config: TitokConfig) -> dict[str, int]:
+    """The numbers that a `MaskTokenDecoder` is built of."""
+    return dict(
+        grid_size=config.grid_size,
+        num_tokens=config.num_tokens,
+        width=config.decoder.width,
+        depth=config.decoder.depth,
+        num_heads=config.decoder.num_heads,
+        code_dim=config.code_dim,
+    )
 
 
 def build_head(config: TitokConfig) -> nn.Module:
