@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokzoo.hub import create_model, from_pretrained, load_weights
-    from tokzoo.registry import Architecture, Weights, list_models, register_architecture
+    from tokzoo.registry import Architecture, Weights, list_models, register_architecture, register_tokenizer
+    from tokzoo.shelf import register_quantizer
     from tokzoo.token_files import TokenFile, TokenFileError
     from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
     from tokzoo.tokens import Tokens, TokenSpec
@@ -24,6 +25,8 @@ _HOMES = {
     "list_models": "tokzoo.registry",
     "load_weights": "tokzoo.hub",
     "register_architecture": "tokzoo.registry",
+    "register_quantizer": "tokzoo.shelf",
+    "register_tokenizer": "tokzoo.registry",
 }
 
 __all__ = [
@@ -40,6 +43,8 @@ __all__ = [
     "list_models",
     "load_weights",
     "register_architecture",
+    "register_quantizer",
+    "register_tokenizer",
 ]
 
 

@@ -13,13 +13,20 @@ Modality = Literal["image", "video", "3d"]
 TokenType = Literal["discrete", "continuous"]
 
 FAMILIES = (  # each with ARCHITECTURES
+    "tokzoo.tokenizers.bae.weights",
+    "tokzoo.tokenizers.ibq.weights",
+    "tokzoo.tokenizers.alit.weights",
+    "tokzoo.tokenizers.grid.weights",
     "tokzoo.tokenizers.karl.weights",
     "tokzoo.tokenizers.kl16_vae.weights",
     "tokzoo.tokenizers.llamagen_vq.weights",
     "tokzoo.tokenizers.maskgit_vqgan.weights",
     "tokzoo.tokenizers.one_d_piece.weights",
+    "tokzoo.tokenizers.open_magvit2.weights",
     "tokzoo.tokenizers.tatitok.weights",
     "tokzoo.tokenizers.titok.weights",
+    "tokzoo.tokenizers.var_vqvae.weights",
+    "tokzoo.tokenizers.vqgan.weights",
 )
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
 
@@ -131,6 +138,39 @@ def register_architecture(architecture: Architecture) -> None:
     _registered[architecture.name] = architecture
 
 
+def register_tokenizer(
+    name: str,
+    tokenizer: Callable[[Any], Any],
+    config: Any,
+    *,
+    token_type: TokenType = "discrete",  # noqa: S107
+    modality: Modality = "image",
+    paper: str = "",
+) -> None:
+    """Adds a tokenizer of one's own: from then on it is created, trained, saved and loaded by `name`.
+
+    Args:
+        tokenizer: a `VisualTokenizer` at the top of a module, built as tokenizer(config).
+        config: frozen dataclass of its default sizes.
+
+    A saved model holds the name alone: whoever loads it registers the class first.
+
+    Raises:
+        ValueError: the name is taken, or the class is not at the top of a module.
+    """
+    register_architecture(
+        Architecture(
+            name=name,
+            family=name,
+            model=reference_of(tokenizer),
+            config=config,
+            token_type=token_type,
+            modality=modality,
+            paper=paper,
+        )
+    )
+
+
 def architectures() -> dict[str, Architecture]:
     """Every registered model by name."""
     for module in FAMILIES:
@@ -207,6 +247,18 @@ def load_object(reference: str) -> Callable[..., Any]:
     module, _, name = reference.partition(":")
     loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return loaded
+
+
+def reference_of(loaded: Callable[..., Any]) -> str:
+    """`module:name` of a class or function; the way back of `load_object`.
+
+    Raises:
+        ValueError: it is not at the top of a module, so that no name finds it.
+    """
+    reference = f"{loaded.__module__}:{loaded.__qualname__}"
+    if "." in loaded.__qualname__ or load_object(reference) is not loaded:
+        raise ValueError(f"{reference} must be a class or function at the top of a module, so that its name finds it")
+    return reference
 
 
 # --- configs as data -------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class DimensionWiseQuantizer(Quantizer):
     @torch.no_grad()
     def index(self, latents: Tensor, layout: Layout | None = None) -> Tensor:
         scaled = (latents.float() - self.low) / (self.high - self.low) * (2 * self.reach) - self.reach
-        found = torch.bucketize(scaled.nan_to_num(nan=0.0), self.borders)
+        found = torch.bucketize(scaled.nan_to_num(nan=0.0).contiguous(), self.borders)
         return found.squeeze(-1) if self.code_dim == 1 else found
 
     def forward(

@@ -21,9 +21,16 @@ class GaussianBottleneck(Quantizer):
     Losses: `kl_loss`, the divergence in nats summed over a sample's tokens and channels, mean over the batch.
     """
 
+    draws = True
+
     def __init__(self, code_dim: int):
         super().__init__()
         self.code_dim = code_dim
+
+    @property
+    def latent_dim(self) -> int:
+        """Mean and log-variance."""
+        return 2 * self.code_dim
 
     def forward(
         self,

@@ -18,7 +18,7 @@ class GumbelQuantizer(Quantizer):
     Args:
         codebook_size, code_dim: K, C of the table.
         temperature: of the softmax; set the attribute to anneal it.
-        hard: draws are single rows, with the softmax's gradient; else averages of rows.
+        hard: draws are single rows, with the gradient of the softmax's average; else that average.
 
     Shapes:
         latents (B, L, K), logits -> codes (B, L, C) float32, indices (B, L)
@@ -67,12 +67,11 @@ class GumbelQuantizer(Quantizer):
                 noise = -torch.empty_like(logits).exponential_(generator=generator).log()
                 logits = logits + noise
             indices = logits.argmax(-1)
-            if not sample:
-                return Quantized(F.embedding(indices, rows), indices, None, losses)
             soft = (logits / self.temperature).softmax(-1)
-            if self.hard:
-                soft = F.one_hot(indices, len(rows)) + soft - soft.detach()
-            return Quantized(soft @ rows, indices, None, losses)
+            if sample and not self.hard:
+                return Quantized(soft @ rows, indices, None, losses)
+            mixed = soft @ rows.detach()
+            return Quantized(F.embedding(indices, rows) + (mixed - mixed.detach()), indices, None, losses)
 
     def decode(self, indices: Tensor, layout: Layout | None = None) -> Tensor:
         """Indices (B, L) -> codes (B, L, C) float32."""

@@ -230,3 +230,33 @@ class ScaleSmoothing(nn.Module):
     def forward(self, plane: Tensor, number: int) -> Tensor:
         smoothed: Tensor = self.convs[self.conv_of_scale[number]](plane)
         return plane * (1 - self.ratio) + smoothed * self.ratio
+
+
+class SmoothedMultiScaleQuantizer(MultiScaleQuantizer):
+    """`MultiScaleQuantizer` with phi, as VAR and XQ-GAN have it.
+
+    Args:
+        quantizer, scales, upsampling, dropout, keep_at_least: as `MultiScaleQuantizer`.
+        num_convs, ratio: as `ScaleSmoothing`.
+    """
+
+    def __init__(
+        self,
+        quantizer: Quantizer | Sequence[Quantizer],
+        scales: Sequence[int | Sequence[int]],
+        *,
+        num_convs: int = 4,
+        ratio: float = 0.5,
+        upsampling: Upsampling = "bicubic",
+        dropout: float = 0.0,
+        keep_at_least: int = 1,
+    ):
+        first = quantizer if isinstance(quantizer, Quantizer) else quantizer[0]
+        super().__init__(
+            quantizer,
+            scales,
+            smoothing=ScaleSmoothing(first.code_dim, len(scales), num_convs=num_convs, ratio=ratio),
+            upsampling=upsampling,
+            dropout=dropout,
+            keep_at_least=keep_at_least,
+        )
