@@ -63,11 +63,13 @@ def test_killed_at_any_byte_an_append_loses_nothing(tmp_path: Path, monkeypatch:
     append(new, file, tokenizer=NANO)
     assert replay(data, Recorder.steps) == file.read_bytes()
     both, kept = cat([old, new]), 0
-    for state in killed(data, Recorder.steps):
+    for number, state in enumerate(killed(data, Recorder.steps)):
         with opened(state) as survivor:
             tokens = survivor[:]
         assert same(tokens, both) or same(tokens, old)
         kept += same(tokens, old)
+        if number % 11:
+            continue
         file.write_bytes(state)  # and life goes on
         append(next_one, file, tokenizer=NANO)
         with TokenFile(file) as grown:
