@@ -16,11 +16,11 @@ from PIL import Image
 
 import tokzoo
 from tests.helpers import tiny
+from tokzoo.quantizers.usage import CodeUse
 from tokzoo.training.checkpoints import load_newest
 from tokzoo.training.config import LossConfig, OptimizerConfig, TrainConfig, plain
 from tokzoo.training.export import averaged_model
 from tokzoo.training.loop import NonFiniteLossError, build_optimizers, learning_rate, mixed_precision, train
-from tokzoo.training.objectives import CodeUse
 
 TINY = {
     "image_size": 16,

@@ -15,6 +15,8 @@ class SimVectorQuantizer(VectorQuantizer):
     Parameters: the map, (C, C) without bias; the table is a buffer, N(0, 1 / C). Else as `VectorQuantizer`.
     """
 
+    replaceable = False
+
     def _make_codebook(self) -> None:
         self.register_buffer("codebook", torch.randn(self.codebook_size, self.code_dim) * self.code_dim**-0.5)
         self.projection = nn.Linear(self.code_dim, self.code_dim, bias=False)
@@ -36,6 +38,8 @@ class FrozenVectorQuantizer(VectorQuantizer):
 
     `commitment_loss` is the only loss. Else as `VectorQuantizer`.
     """
+
+    replaceable = False
 
     def __init__(
         self,

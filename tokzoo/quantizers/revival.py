@@ -65,7 +65,6 @@ class RevivedQuantizer(WrappedQuantizer):
 
 def codebook_of(quantizer: Quantizer, what: str) -> VectorQuantizer:
     """Raises TypeError unless the quantizer is a codebook whose rows can be replaced."""
-    frozen = type(quantizer).__name__ in ("SimVectorQuantizer", "FrozenVectorQuantizer")
-    if not isinstance(quantizer, VectorQuantizer) or frozen:
+    if not isinstance(quantizer, VectorQuantizer) or not quantizer.replaceable:
         raise TypeError(f"only a codebook with rows of its own can be {what}; got a {type(quantizer).__name__}")
     return quantizer

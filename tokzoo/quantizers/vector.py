@@ -35,6 +35,7 @@ class VectorQuantizer(Quantizer):
     """
 
     codebook: Tensor
+    replaceable = True  # whether rows can be put elsewhere
 
     def __init__(
         self, codebook_size: int, code_dim: int, *, normalize: bool = False, through: Through = straight_through
