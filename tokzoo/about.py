@@ -61,7 +61,8 @@ def model_card(model: "VisualTokenizer", repo: str, *, licence: str | None = Non
         f"- tokens: {tokens_in_words(model.token_spec)}\n"
         f"- images: {_image_sizes(model)}\n"
         f"- parameters: {_parameters(model)}\n"
-        f"- licence: {terms}\n\n"
+        f"- licence: {terms}\n"
+        f"{''.join(f'- needs {need}{chr(10)}' for need in _needs(model))}\n"
         f'```python\nimport tokzoo\n\ntok = tokzoo.from_pretrained("{repo}")\n'
         'tokens = tok.encode(tok.preprocess("photo.jpg"))\nimages = tok.decode(tokens)\n```\n'
     )
@@ -106,7 +107,17 @@ def _sizes(architecture: Architecture, config: Any) -> list[str]:
     lines = [f"  parameters  {_parameters(model)}"]
     if architecture.kind == "tokenizer":
         lines = [f"  tokens      {tokens_in_words(model.token_spec)}", f"  images      {_image_sizes(model)}", *lines]
+        lines += [f"  needs       {need}" for need in _needs(model)]
     return lines
+
+
+def _needs(model: "VisualTokenizer") -> list[str]:
+    """What a user must give besides pixels."""
+    return [
+        f"{name}=, for {' and '.join(condition.parts)}: {condition.what}"
+        for name, condition in model.conditions.items()
+        if not condition.prepared
+    ]
 
 
 def _image_sizes(model: "VisualTokenizer") -> str:
