@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from tokzoo.layers.patches import to_tokens
+from tokzoo.layers.patches import to_map, to_tokens
 
 
 def sample_positions(table: Tensor, height: int, width: int) -> Tensor:
@@ -12,3 +12,14 @@ def sample_positions(table: Tensor, height: int, width: int) -> Tensor:
     Row i is entry floor(i * side / height); columns likewise.
     """
     return to_tokens(F.interpolate(table.unsqueeze(0), size=(height, width), mode="nearest")).squeeze(0)
+
+
+def resize_positions(table: Tensor, height: int, width: int) -> Tensor:
+    """A square `table` (side * side, D), row-major, at another size -> (height * width, D): bicubic, antialiased."""
+    side = round(len(table) ** 0.5)
+    if (height, width) == (side, side):
+        return table
+    resized = F.interpolate(
+        to_map(table.unsqueeze(0), side, side), size=(height, width), mode="bicubic", antialias=True
+    )
+    return to_tokens(resized).squeeze(0)

@@ -1,5 +1,6 @@
 """The plain pre-norm transformer block. B batch, L tokens, D width."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,3 +69,17 @@ class TransformerBlock(nn.Module):
         mixed = self.attn(self.norm1(hidden), mask, last=last)
         hidden = (hidden if last is None else hidden[:, -last:]) + mixed
         return hidden + self.mlp(self.norm2(hidden))
+
+
+class ScaledTransformerBlock(TransformerBlock):
+    """The same with a learned factor per channel on each branch: DINOv2's, arXiv:2304.07193 (after arXiv:2103.17239)."""
+
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4.0, eps: float = 1e-6, scale: float = 1e-5):
+        super().__init__(dim, num_heads, mlp_ratio=mlp_ratio, eps=eps)
+        self.scale1 = nn.Parameter(torch.full((dim,), scale))
+        self.scale2 = nn.Parameter(torch.full((dim,), scale))
+
+    def forward(self, hidden: Tensor, mask: Tensor | None = None, *, last: int | None = None) -> Tensor:
+        mixed = self.attn(self.norm1(hidden), mask, last=last) * self.scale1
+        hidden = (hidden if last is None else hidden[:, -last:]) + mixed
+        return hidden + self.mlp(self.norm2(hidden)) * self.scale2
