@@ -17,7 +17,7 @@ NAMES = tokzoo.list_models()
 FAMILIES = sorted(families())
 BOTTLENECKS = [(family, {}) for family in FAMILIES] + [("titok", {"bottleneck": "kl"})]
 TITOK_LINE = ("one_d_piece", "tatitok", "titok")  # their manifests hold the inner part of a config.json
-UNUSED = {"bae": 2_496_899}  # parameters that no forward pass of the authors reads; their key rules drop them
+UNUSED = {"bae": 2_496_899, "robustok": 85_863_168, "xqgan": 85_863_168}  # shortcuts, teachers: read by no forward pass
 MANIFESTS = Path(__file__).parent / "golden" / "manifests"
 
 

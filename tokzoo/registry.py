@@ -13,20 +13,23 @@ Modality = Literal["image", "video", "3d"]
 TokenType = Literal["discrete", "continuous"]
 
 FAMILIES = (  # each with ARCHITECTURES
-    "tokzoo.tokenizers.bae.weights",
-    "tokzoo.tokenizers.ibq.weights",
     "tokzoo.tokenizers.alit.weights",
+    "tokzoo.tokenizers.bae.weights",
     "tokzoo.tokenizers.grid.weights",
+    "tokzoo.tokenizers.ibq.weights",
     "tokzoo.tokenizers.karl.weights",
     "tokzoo.tokenizers.kl16_vae.weights",
     "tokzoo.tokenizers.llamagen_vq.weights",
     "tokzoo.tokenizers.maskgit_vqgan.weights",
     "tokzoo.tokenizers.one_d_piece.weights",
     "tokzoo.tokenizers.open_magvit2.weights",
+    "tokzoo.tokenizers.robustok.weights",
     "tokzoo.tokenizers.tatitok.weights",
     "tokzoo.tokenizers.titok.weights",
     "tokzoo.tokenizers.var_vqvae.weights",
     "tokzoo.tokenizers.vqgan.weights",
+    "tokzoo.tokenizers.wetok.weights",
+    "tokzoo.tokenizers.xqgan.weights",
 )
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
 

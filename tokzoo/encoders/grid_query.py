@@ -1,4 +1,4 @@
-"""A ViT whose learned queries lie on a grid of their own. B batch, P patches, n branches, L places, D width, C code_dim."""
+"""A ViT with queries on a grid of their own. B batch, P patches, n branches, L places, D width, C code_dim."""
 
 import torch
 from torch import Tensor, nn

@@ -72,7 +72,7 @@ class TransformerBlock(nn.Module):
 
 
 class ScaledTransformerBlock(TransformerBlock):
-    """The same with a learned factor per channel on each branch: DINOv2's, arXiv:2304.07193 (after arXiv:2103.17239)."""
+    """The same with a learned factor per channel on each branch. DINOv2, arXiv:2304.07193, after arXiv:2103.17239."""
 
     def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4.0, eps: float = 1e-6, scale: float = 1e-5):
         super().__init__(dim, num_heads, mlp_ratio=mlp_ratio, eps=eps)
