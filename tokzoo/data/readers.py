@@ -37,6 +37,7 @@ class ImageFolder:
     Attributes:
         names: file names relative to `path`.
         labels: the manifest's, or the names of the folders that hold the images; None if there are neither.
+        splits: those that the manifest names, sorted; empty without any.
 
     Raises:
         FileNotFoundError: no such folder or zip, or a manifest row without its file.
@@ -51,6 +52,7 @@ class ImageFolder:
             rows = self._readable(rows)
         if not rows:
             raise ValueError(f"no images in {self.path}; files count by suffix: {' '.join(IMAGE_EXTENSIONS)}")
+        self.splits = self._splits()
         self.names = [name for name, _ in rows]
         labels = [label for _, label in rows if label is not None]
         self.labels = labels if len(labels) == len(rows) else None
@@ -68,13 +70,20 @@ class ImageFolder:
         except UNREADABLE as error:
             raise ValueError(f"cannot read the image {name!r} of {self.path}: {error}") from error
 
+    def _manifest(self) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(self._files.read(MANIFEST).decode("utf-8-sig"))))
+
+    def _splits(self) -> list[str]:
+        rows = self._manifest() if MANIFEST in self._files.names else []
+        return sorted({row["split"] for row in rows if "split" in row})
+
     def _manifest_rows(self, split: str | None) -> list[tuple[str, str | None]]:
         """(name, label) of the manifest's rows in one split, sorted."""
-        rows = list(csv.DictReader(io.StringIO(self._files.read(MANIFEST).decode("utf-8-sig"))))
+        rows = self._manifest()
         if not rows or "file" not in rows[0]:
             raise ValueError(f"{MANIFEST} of {self.path} must have a column 'file' and at least one row")
         if split is not None:
-            splits = sorted({row["split"] for row in rows if "split" in row})
+            splits = self._splits()
             if split not in splits:
                 raise ValueError(
                     f"{MANIFEST} of {self.path} has no split {split!r}; it has {', '.join(splits) or 'none'}"

@@ -1,1 +1,1 @@
-"""Scores of tokenizers and generators under named protocols: one pass over the images, kept results, one leaderboard."""
+"""Tokenizers and generators under named protocols: one pass over the images, kept results, a leaderboard."""

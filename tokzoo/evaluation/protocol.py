@@ -49,7 +49,7 @@ class ImageSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The extractor of set metrics: its name, its settings (`resize` or `side`), and the sha256 of its weights' file."""
+    """Extractor of set metrics: its name, its settings (`resize` or `side`), the sha256 of the file of its weights."""
 
     name: str
     settings: Mapping[str, str | int] = field(default_factory=dict)

@@ -53,12 +53,13 @@ def frechet_of_features(features: Tensor, reference: Tensor) -> float:
 
 
 def frechet_at_infinity(
-    features: Tensor, reference: Moments, *, points: int = 15, least: int | None = None, seed: int = 0
+    features: Tensor, reference: Tensor | Moments, *, points: int = 15, least: int | None = None, seed: int = 0
 ) -> float:
     """The distance that a line through its values for growing samples meets at 1/N = 0. arXiv:1911.07023, section 3.
 
     Args:
         features: (N, D).
+        reference: features (M, D), or statistics.
         points: sample sizes, evenly spread from `least` to N.
         least: the smallest sample; None: N / 10, and never below D + 1 where N allows.
 
@@ -74,7 +75,10 @@ def frechet_at_infinity(
     values = []
     for size in sizes:
         chosen = torch.randperm(count, generator=generator)[:size]
-        values.append(frechet_distance(GaussianStatistics.of(features[chosen]).moments(), reference))
+        if isinstance(reference, Moments):
+            values.append(frechet_distance(GaussianStatistics.of(features[chosen]).moments(), reference))
+        else:
+            values.append(frechet_of_features(features[chosen], reference))
     inverse = torch.tensor([[1 / size, 1.0] for size in sizes], dtype=torch.float64)
     line = torch.linalg.lstsq(inverse, torch.tensor(values, dtype=torch.float64).unsqueeze(1)).solution
     return float(line[1])

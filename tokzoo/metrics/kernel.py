@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tokzoo.metrics.statistics import check_features
 
-__all__ = ["Spread", "kernel_distance", "squared_mmd"]
+__all__ = ["Spread", "cubic_kernel", "kernel_distance", "squared_mmd"]
 
 
 class Spread(NamedTuple):
@@ -30,11 +30,14 @@ def squared_mmd(features: Tensor, reference: Tensor) -> Tensor:
     if reference.shape != features.shape or count < 2:
         raise ValueError(f"the MMD needs two or more rows in equal number; got {count} and {len(reference)}")
     ours, theirs = features.double(), reference.double()
-    within = sum(kernel.sum() - kernel.diagonal().sum() for kernel in (_cubic(ours, ours), _cubic(theirs, theirs)))
-    return within / (count * (count - 1)) - 2 * _cubic(ours, theirs).mean()
+    within = sum(
+        kernel.sum() - kernel.diagonal().sum() for kernel in (cubic_kernel(ours, ours), cubic_kernel(theirs, theirs))
+    )
+    return within / (count * (count - 1)) - 2 * cubic_kernel(ours, theirs).mean()
 
 
-def _cubic(rows: Tensor, columns: Tensor) -> Tensor:
+def cubic_kernel(rows: Tensor, columns: Tensor) -> Tensor:
+    """(x.y / D + 1)^3 of every row (N, D) with every column (M, D): (N, M)."""
     return (rows @ columns.t() / rows.shape[1] + 1) ** 3
 
 

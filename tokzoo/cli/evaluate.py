@@ -1,0 +1,105 @@
+"""`tokzoo eval`: scores under a named protocol, kept as a result; `tokzoo leaderboard`: the page of all results."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokzoo.cli.commands import DEFAULT
+
+if TYPE_CHECKING:
+    from tokzoo.evaluation.scoring import Share
+
+
+def evaluate(
+    tokenizer: str = DEFAULT,
+    data: str = "",
+    protocol: str = "photos64",
+    out: str = "eval/results",
+    batch_size: int = 32,
+    limit: int | None = None,
+    weights: str | None = None,
+    reference: str | None = None,
+    work: str | None = None,
+    device: str = "cpu",
+    extrapolate: bool = False,
+) -> None:
+    """Score a tokenizer on photos, by a protocol; write the result. Killed and started again, it goes on.
+
+    Several GPUs: accelerate launch -m tokzoo.cli.main eval ...
+
+    Args:
+        tokenizer: a name, repository or folder; or identity, mean_image, noise, jpeg_q50, webp_q50.
+        data: folder or zip of photos.
+        protocol: name of a protocol, or a YAML file of one.
+        out: folder for results, one below it per protocol.
+        batch_size: images at once.
+        limit: only the first so many photos, for a trial.
+        weights: file of the extractor's weights, where it cannot find them itself.
+        reference: file of reference statistics, for protocols that compare with such.
+        work: folder for batches until the result is there; by default below out.
+        device: torch device.
+        extrapolate: also estimate the Frechet distance of infinitely many images.
+    """
+    from tokzoo.evaluation import run
+    from tokzoo.evaluation.protocol import load_protocol
+    from tokzoo.evaluation.results import write_result
+    from tokzoo.evaluation.subjects import load_subject
+
+    chosen = load_protocol(protocol)
+    if not data:
+        raise ValueError(f"protocol {chosen.name} is of {chosen.images.set}: say where it lies with --data")
+    share, device = _process(device)
+    subject = load_subject(tokenizer, device=device)
+    settings = run.Settings(
+        work=Path(work) if work else Path(out) / ".work" / f"{chosen.name}-{chosen.sha256[:8]}-{_plain(subject.name)}",
+        batch_size=batch_size,
+        device=device,
+        weights=Path(weights) if weights else None,
+        reference=Path(reference) if reference else None,
+        extrapolate=extrapolate,
+        share=share,
+    )
+    result = run.evaluate(subject, run.open_photos(data, chosen), chosen, settings, limit=limit)
+    if result is None:
+        return
+    file = write_result(result, Path(out))
+    settings.remove_work()
+    print(f"{result.subject}, protocol {chosen.name} {chosen.sha256[:12]}, {result.images['count']:,} images")
+    for name, score in result.scores.items():
+        interval = "" if score.low is None else f"   {score.low:.4g} to {score.high:.4g}"
+        print(f"  {name:28} {score.value:10.4f}{interval}")
+    for line in run.published_lines(result, chosen, subject.scores):
+        print(f"  {line}")
+    for line in result.departures:
+        print(f"departs from the protocol: {line}")
+    for line in result.notes:
+        print(f"mind: {line}")
+    print(f"written to {file}")
+
+
+def leaderboard(results: str = "eval/results", out: str = "eval/README.md") -> None:
+    """Draw the page of all results: a table for each protocol, and plots.
+
+    Args:
+        results: folder that `tokzoo eval` wrote to.
+        out: the page; its plots lie beside it.
+    """
+    from tokzoo.evaluation.leaderboard import write_leaderboard
+
+    print(f"look at {write_leaderboard(Path(results), Path(out))}")
+
+
+def _plain(name: str) -> str:
+    return "".join(character if character.isalnum() or character in "._-" else "_" for character in name)
+
+
+def _process(device: str) -> tuple["Share", str]:
+    """This process's share of the batches, and its device."""
+    from tokzoo.evaluation.scoring import Share
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Share(), device
+    from accelerate import PartialState
+
+    state = PartialState()
+    return Share(state.process_index, state.num_processes, state.wait_for_everyone), str(state.device)

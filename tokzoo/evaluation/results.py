@@ -1,0 +1,101 @@
+"""What was measured, with all that made the number: kept as JSON, compared only within one protocol."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tokzoo._files import write_atomically
+from tokzoo.evaluation.protocol import Protocol
+from tokzoo.evaluation.summary import Score
+
+__all__ = ["Result", "check_comparable", "read_result", "read_results", "write_result"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One evaluation.
+
+    Args:
+        subject, kind: what was evaluated: `tokenizer`, `codec`, `sanity`, `samples`.
+        weights: hash of each part's weights.
+        protocol, protocol_sha256: by which it was measured.
+        images: count, and the sha256 of their pixels after the crop.
+        departures: where data or weights were not the protocol's; empty if all were.
+        scores: by full name.
+        notes: what a reader should mind.
+        seconds: of the pass.
+        machine, versions, date: where, with what and when.
+    """
+
+    subject: str
+    kind: str
+    weights: dict[str, str]
+    protocol: str
+    protocol_sha256: str
+    images: dict[str, Any]
+    departures: list[str]
+    scores: dict[str, Score]
+    notes: list[str] = field(default_factory=list)
+    seconds: float
+    machine: str
+    versions: dict[str, str]
+    date: str
+
+    @property
+    def file_name(self) -> str:
+        """Where it lies below a folder of results."""
+        plain = "".join(character if character.isalnum() or character in "._-" else "_" for character in self.subject)
+        return f"{self.protocol}/{plain}.json"
+
+
+def write_result(result: Result, folder: Path) -> Path:
+    """Writes `folder/PROTOCOL/SUBJECT.json`, infinities as the strings "inf" and "-inf": JSON has no number for them."""
+    file = folder / result.file_name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    held = {"format": FORMAT, **asdict(result)}
+    held["scores"] = {
+        name: {key: _plain(value) for key, value in asdict(score).items() if value is not None}
+        for name, score in result.scores.items()
+    }
+    write_atomically(file, json.dumps(held, indent=2, allow_nan=False) + "\n")
+    return file
+
+
+def read_result(file: Path) -> Result:
+    """Reads what `write_result` wrote. ValueError for another file."""
+    held = json.loads(file.read_text())
+    if not isinstance(held, dict) or held.pop("format", None) != FORMAT or "protocol_sha256" not in held:
+        raise ValueError(f"{file} is no result of tokzoo eval")
+    scores = {
+        name: Score(**{key: float(value) for key, value in entry.items()}) for name, entry in held["scores"].items()
+    }
+    return Result(**{**held, "scores": scores})
+
+
+def read_results(folder: Path) -> list[Result]:
+    """All results below a folder, by protocol and subject."""
+    return [read_result(file) for file in sorted(folder.glob("*/*.json"))]
+
+
+def check_comparable(results: Sequence[Result], protocol: Protocol | None = None) -> None:
+    """Raises ValueError unless all were measured by one protocol (`protocol`, if given), on the same images."""
+    wanted = protocol.sha256 if protocol is not None else results[0].protocol_sha256
+    for result in results:
+        if result.protocol_sha256 != wanted:
+            raise ValueError(
+                f"{result.subject} was measured by protocol {result.protocol} {result.protocol_sha256[:12]}, not by "
+                f"{wanted[:12]}: their numbers are not comparable. Evaluate it again by this one."
+            )
+        if result.departures:
+            raise ValueError(f"{result.subject} was not measured as its protocol says: {'; '.join(result.departures)}")
+        if result.images["sha256"] != results[0].images["sha256"]:
+            raise ValueError(f"{result.subject} and {results[0].subject} were measured on different images")
+
+
+def _plain(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)

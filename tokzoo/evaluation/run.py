@@ -1,0 +1,216 @@
+"""Evaluating one subject by one protocol, from photos to a result."""
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tokzoo.data.readers import ImageFolder
+from tokzoo.evaluation.protocol import Protocol
+from tokzoo.evaluation.results import Result
+from tokzoo.evaluation.scoring import Photos, Share, Work, describe, pixels_sha256, score_images
+from tokzoo.evaluation.subjects import Subject
+from tokzoo.evaluation.summary import FEW_IMAGES, Score, summarize
+from tokzoo.metrics.extractors import Extractor, build_extractor
+from tokzoo.metrics.statistics import Moments, Origin, load_moments
+from tokzoo.registry import Score as PublishedScore
+
+__all__ = ["Settings", "evaluate", "open_photos", "published_lines"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What may change the speed of an evaluation, and its files' places, but no number.
+
+    Args:
+        work: folder of the run's batches, kept until the result is there.
+        batch_size: images at once.
+        device: of the metrics' networks.
+        weights: file of the extractor's weights; None: where it finds them.
+        reference: file of reference statistics, where the protocol asks for one.
+        extrapolate: also the Frechet distance at infinity.
+        share: which part of the batches is this process's.
+    """
+
+    work: Path
+    batch_size: int = 32
+    device: str = "cpu"
+    weights: Path | None = None
+    reference: Path | None = None
+    extrapolate: bool = False
+    share: Share = field(default_factory=Share)
+
+    def remove_work(self) -> None:
+        """Removes the batches, once their result is written."""
+        shutil.rmtree(self.work)
+
+
+def evaluate(
+    subject: Subject, photos: Photos, protocol: Protocol, settings: Settings, *, limit: int | None = None
+) -> Result | None:
+    """Runs what is left of the pass, and makes the result of all of it; None in all processes but the first.
+
+    Args:
+        limit: take only the first so many photos: a trial, which the result names a departure.
+
+    Raises:
+        ValueError: a subject of another image size, fewer photos than the protocol's metrics can do with, a work folder
+            of another run, or reference statistics of another network.
+    """
+    if subject.image_size not in (None, protocol.image_size):
+        raise ValueError(
+            f"{subject.name} takes images of {subject.image_size} pixels, protocol {protocol.name} has "
+            f"{protocol.image_size}; choose another protocol"
+        )
+    count = min(len(photos), protocol.images.count or len(photos), limit or len(photos))
+    data = _data_name(photos)
+    extractor = _extractor(protocol, settings)
+    reference, spatial = _reference(protocol, extractor, settings)
+    work = Work(settings.work, describe(subject, protocol, data, count, settings.batch_size))
+    began = time.perf_counter()
+    arrays = score_images(
+        subject,
+        photos,
+        protocol,
+        extractor,
+        work,
+        count=count,
+        batch_size=settings.batch_size,
+        device=settings.device,
+        share=settings.share,
+    )
+    if settings.share.rank:
+        return None
+    seconds = time.perf_counter() - began
+    scores = summarize(
+        arrays,
+        protocol,
+        levels=subject.levels,
+        reference=reference,
+        reference_spatial=spatial,
+        extrapolate=settings.extrapolate,
+    )
+    digest = pixels_sha256(arrays["digest"])
+    return Result(
+        subject=subject.name,
+        kind=subject.kind,
+        weights=subject.weights,
+        protocol=protocol.name,
+        protocol_sha256=protocol.sha256,
+        images={"set": protocol.images.set, "split": protocol.images.split, "count": count, "sha256": digest},
+        departures=departures(protocol, count, digest, extractor),
+        scores=scores,
+        notes=_notes(protocol, count, extractor, scores),
+        seconds=round(seconds, 1),
+        machine=f"{platform.machine()} {settings.device}, {torch.get_num_threads()} threads",
+        versions=_versions(),
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+    )
+
+
+def departures(protocol: Protocol, count: int, images_sha256: str, extractor: Extractor | None) -> list[str]:
+    """Where an evaluation was not what its protocol says."""
+    found = []
+    if protocol.images.count not in (None, count):
+        found.append(f"{count:,} images instead of {protocol.images.count:,}")
+    elif protocol.images.sha256 not in (None, images_sha256):
+        found.append(f"other images: pixels {images_sha256[:12]} instead of {str(protocol.images.sha256)[:12]}")
+    elif protocol.images.sha256 is None:
+        found.append(f"the protocol does not say which images exactly; these have pixels {images_sha256[:12]}")
+    want = protocol.extractor.weights_sha256 if protocol.extractor else None
+    if extractor is not None and want not in (None, extractor.weights_sha256):
+        found.append(f"weights {extractor.weights_sha256[:12]} of {extractor.name} instead of {str(want)[:12]}")
+    return found
+
+
+def published_lines(result: Result, protocol: Protocol, scores: Sequence[PublishedScore]) -> list[str]:
+    """Published numbers beside the measured ones; where the two cannot be compared, a line that says why."""
+    lines = []
+    for score in scores:
+        name = _our_name(score.metric, protocol)
+        ours = result.scores.get(name)
+        said = f"published {score.metric} {score.value:g} ({score.protocol})"
+        if score.protocol not in protocol.published_as:
+            lines.append(f"{said}: another protocol than {protocol.name}, not comparable")
+        elif ours is None:
+            lines.append(f"{said}: not measured here")
+        elif result.departures:
+            lines.append(f"{said}: not comparable, for this run has {'; '.join(result.departures)}")
+        else:
+            lines.append(f"{said}: measured {ours.value:.4g}")
+    return lines
+
+
+def _our_name(metric: str, protocol: Protocol) -> str:
+    """FID is the distance of Inception's features, and of no other's."""
+    return {"rFID": "fd_inception", "FID": "fd_inception", "gFID": "fd_inception", "IS": "is_inception"}.get(
+        metric, protocol.label(metric.lower())
+    )
+
+
+def _extractor(protocol: Protocol, settings: Settings) -> Extractor | None:
+    network = protocol.extractor
+    if network is None:
+        return None
+    return build_extractor(network.name, weights=settings.weights, **network.settings)
+
+
+def _reference(
+    protocol: Protocol, extractor: Extractor | None, settings: Settings
+) -> tuple[Moments | None, Moments | None]:
+    if protocol.reference == "images" or extractor is None:
+        return None, None
+    if settings.reference is None:
+        raise ValueError(f"protocol {protocol.name} compares with {protocol.reference}: name that file by --reference")
+    expect = Origin(extractor=extractor.name, weights_sha256=extractor.weights_sha256, image_size=protocol.image_size)
+    spatial = load_moments(settings.reference, expect=expect, spatial=True) if "sfd" in protocol.metrics else None
+    return load_moments(settings.reference, expect=expect), spatial
+
+
+def _notes(protocol: Protocol, count: int, extractor: Extractor | None, scores: dict[str, Score]) -> list[str]:
+    notes = []
+    if "fd" in protocol.metrics and extractor is not None:
+        if count < FEW_IMAGES:
+            notes.append(
+                f"{protocol.label('fd')} of {count:,} images is biased upwards: compare it at this number of images "
+                f"only ({FEW_IMAGES:,} make the bias small; --extrapolate estimates the distance without it)"
+            )
+        if count <= extractor.width:
+            notes.append(f"{count:,} images are no more than the {extractor.width:,} features: a singular covariance")
+    if any(score.value == float("inf") for score in scores.values()):
+        notes.append("some image was given back exactly: its PSNR, and so the mean, is infinite")
+    return notes
+
+
+def _data_name(photos: Photos) -> str:
+    """Name, size and number of what is read: enough to tell that a run is started again with other data."""
+    path = getattr(photos, "path", None)
+    names: Any = getattr(photos, "names", None)
+    size = os.stat(path).st_size if path is not None and Path(path).is_file() else 0
+    return f"{Path(path).name if path is not None else 'images'} {size} {len(photos)} {names[0] if names else ''}"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("tokzoo", "torch", "timm", "pillow", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def open_photos(path: str | Path, protocol: Protocol) -> ImageFolder:
+    """The photos of a folder or zip: the protocol's split where a manifest names splits."""
+    whole = ImageFolder(path)
+    if protocol.images.split is None or not whole.splits:
+        return whole
+    return ImageFolder(path, split=protocol.images.split)

@@ -1,0 +1,193 @@
+"""What is evaluated: a tokenizer, or a stand-in whose score says how far a number can go. B batch, H W pixels."""
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tokzoo import hub
+from tokzoo.images import to_image
+from tokzoo.metrics.rate_distortion import ARCHIVE, Codec, encode_as, header_bytes
+from tokzoo.quantizers.perturbation import PerturbedQuantizer, choose
+from tokzoo.registry import Score, find
+from tokzoo.token_files.identity import identify
+from tokzoo.tokenizers.base import VisualTokenizer
+from tokzoo.tokens import Tokens
+
+__all__ = ["BASELINES", "Reconstruction", "Subject", "load_subject", "perturbed"]
+
+
+class Reconstruction(NamedTuple):
+    """Of one batch: images (B, 3, H, W) in [0, 1], and what they cost.
+
+    `indices` int64 (B, L) or (B, L, D), -1 where a token does not count; None of continuous tokens, or without any.
+    `bits` (B,): exact payload. `file_bits` (B,): of files with one image each, where that is another number.
+    """
+
+    images: Tensor
+    indices: Tensor | None = None
+    bits: Tensor | None = None
+    file_bits: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Something that gives images back.
+
+    Args:
+        name: the full registered name, or that of a stand-in.
+        kind: what the leaderboard sorts by.
+        reconstruct: images (B, 3, H, W) in [0, 1], and the number of the first of them -> `Reconstruction`.
+        weights: hash of each part's weights; empty where there are none.
+        levels: values of each slot of its tokens; None of continuous tokens, or without any.
+        image_size: the only side that it takes, or None.
+        scores: published.
+    """
+
+    name: str
+    kind: str
+    reconstruct: Callable[[Tensor, int], Reconstruction]
+    weights: dict[str, str] = field(default_factory=dict)
+    levels: tuple[int, ...] | None = None
+    image_size: int | None = None
+    scores: tuple[Score, ...] = ()
+
+
+def load_subject(name: str, *, device: str = "cpu") -> Subject:
+    """A tokenizer by registered name, repository or folder; or a stand-in: `identity`, `mean_image`, `noise`,
+    `jpeg_q50`, `webp_q50` (any quality)."""
+    if name in BASELINES:
+        return Subject(name=name, kind="sanity", reconstruct=BASELINES[name])
+    if match := re.fullmatch(r"(jpeg|webp)_q(\d{1,3})", name):
+        codec = cast(Codec, {"jpeg": "JPEG", "webp": "WebP"}[match[1]])
+        return Subject(name=name, kind="codec", reconstruct=_through_codec(codec, int(match[2])))
+    return tokenizer_subject(hub.from_pretrained(name, device=device), Path(name).name)
+
+
+def tokenizer_subject(tok: VisualTokenizer, name: str | None = None) -> Subject:
+    """A tokenizer that is loaded."""
+    full = tok.name or name or type(tok).__name__
+    scores: tuple[Score, ...] = ()
+    if tok.name is not None and (entry := find(tok.name)[1]) is not None:
+        scores = entry.scores
+    return Subject(
+        name=full,
+        kind="tokenizer",
+        reconstruct=_round_trip(tok),
+        weights=dict(identify(tok).weights),
+        levels=tok.token_spec.levels,
+        image_size=tok.image_size if tok.multiple_of is None else None,
+        scores=scores,
+    )
+
+
+def _round_trip(tok: VisualTokenizer) -> Callable[[Tensor, int], Reconstruction]:
+    def reconstruct(images: Tensor, first: int) -> Reconstruction:
+        tokens = tok.encode(images.to(tok.device))
+        generator = torch.Generator(tok.device).manual_seed(first)  # for decoders that draw: the same at any restart
+        return _of_tokens(tok, tokens, tok.decode(tokens, generator=generator))
+
+    return reconstruct
+
+
+def _of_tokens(tok: VisualTokenizer, tokens: Tokens, images: Tensor) -> Reconstruction:
+    bits, indices = tokens.bits(), tokens.indices
+    if indices is not None and tokens.valid is not None:
+        indices = indices.masked_fill(~tokens.valid.view(*tokens.valid.shape, *[1] * (indices.ndim - 2)), -1)
+    return Reconstruction(
+        images.cpu(),
+        None if indices is None else indices.cpu(),
+        None if bits is None else bits.cpu(),
+    )
+
+
+def perturbed(tok: VisualTokenizer, *, tokens: float, neighbours: int, seed: int = 0) -> Subject:
+    """Reconstructions of tokens of which some are exchanged for codes near their latent: what pFID is of.
+
+    arXiv:2503.08354, section 3. Every image is affected. The paper's numbers are of several (share, neighbours); which
+    ones, the authors' code does not say, so that a score of this names its own.
+
+    Args:
+        tokens: alpha, share of an image's tokens.
+        neighbours: delta, how many codes near the latent are drawn from, its own among them.
+
+    Raises:
+        TypeError: a tokenizer of continuous tokens, or of several indices a token.
+    """
+    search = PerturbedQuantizer(tok.quantizer, tokens=tokens, images=1.0, neighbours=neighbours)
+
+    def reconstruct(images: Tensor, first: int) -> Reconstruction:
+        generator = torch.Generator().manual_seed(seed * 2**32 + first)
+        images = images.to(tok.device)
+        encoded = tok.encode(images)
+        nearest = search.nearest(tok.features(images), neighbours)  # (B L, delta)
+        chance = torch.rand(len(nearest), generator=generator).to(nearest.device)
+        rank = torch.randint(neighbours, (len(nearest),), generator=generator).to(nearest.device)
+        chosen = choose(nearest, chance, rank, tokens).view(len(images), -1)
+        changed = Tokens(
+            layout=encoded.layout,
+            indices=chosen,
+            levels=encoded.levels,
+            valid=encoded.valid,
+            extent=encoded.extent,
+            geometry=encoded.geometry,
+        )
+        return _of_tokens(tok, changed, tok.decode(changed))
+
+    base = tokenizer_subject(tok)
+    return Subject(
+        name=f"{base.name} perturbed({tokens:g}, {neighbours})",
+        kind="perturbed",
+        reconstruct=reconstruct,
+        weights=base.weights,
+        levels=base.levels,
+        image_size=base.image_size,
+    )
+
+
+# --- stand-ins -------------------------------------------------------------------------------------------------------
+
+
+def _identity(images: Tensor, first: int) -> Reconstruction:
+    return Reconstruction(images)
+
+
+def _mean_image(images: Tensor, first: int) -> Reconstruction:
+    """Each image's mean colour: what is left of it in three bytes."""
+    return Reconstruction(images.mean((2, 3), keepdim=True).expand_as(images))
+
+
+def _noise(images: Tensor, first: int) -> Reconstruction:
+    random = np.random.Generator(np.random.PCG64(first))
+    return Reconstruction(torch.from_numpy(random.random(tuple(images.shape), dtype=np.float32)))
+
+
+BASELINES: dict[str, Callable[[Tensor, int], Reconstruction]] = {
+    "identity": _identity,
+    "mean_image": _mean_image,
+    "noise": _noise,
+}
+
+
+def _through_codec(codec: Codec, quality: int) -> Callable[[Tensor, int], Reconstruction]:
+    """Pillow's JPEG or WebP; `bits` has headers shared by an archive of `ARCHIVE` images."""
+
+    def reconstruct(images: Tensor, first: int) -> Reconstruction:
+        made, files, shared = [], [], []
+        for image in images:
+            stream = encode_as(to_image(image), codec, quality)
+            header = header_bytes(stream, codec)
+            files.append(8 * len(stream))
+            shared.append(8 * (len(stream) - header + header / ARCHIVE))
+            pixels = np.array(Image.open(io.BytesIO(stream)).convert("RGB"))
+            made.append(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)
+        return Reconstruction(torch.stack(made), bits=torch.tensor(shared), file_bits=torch.tensor(files))
+
+    return reconstruct
