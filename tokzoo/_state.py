@@ -49,18 +49,39 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
 
 
 def _read_pickle(file: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except OSError:
-        raise
-    except Exception as error:  # foreign bytes can end the unpickler in IndexError, KeyError, struct.error and more
-        if stranger := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise ValueError(f"{file} was not opened: it asks for {stranger[1]}; only tensors are read") from error
-        first = (str(error).splitlines() or ["it ends too early"])[0]
-        raise ValueError(f"{file} is broken ({first}); {AGAIN}") from error
+    bystanders: dict[str, type] = {}
+    while True:
+        try:
+            with torch.serialization.safe_globals([(kind, name) for name, kind in bystanders.items()]):
+                state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+            break
+        except OSError:
+            raise
+        except Exception as error:  # foreign bytes can end the unpickler in IndexError, KeyError, struct.error and more
+            if stranger := re.search(r"GLOBAL ([\w.]+)", str(error)):
+                name = stranger[1]
+                if name.startswith(BYSTANDERS) and name not in bystanders:
+                    bystanders[name] = type("Bystander", (_Bystander,), {})
+                    continue
+                raise ValueError(f"{file} was not opened: it asks for {name}; only tensors are read") from error
+            first = (str(error).splitlines() or ["it ends too early"])[0]
+            raise ValueError(f"{file} is broken ({first}); {AGAIN}") from error
     if not isinstance(state, Mapping):
         raise ValueError(f"{file} is no state dict but a {type(state).__name__}")
     return dict(state)
+
+
+BYSTANDERS = ("argparse.Namespace", "lightning.", "pytorch_lightning.", "omegaconf.")
+
+
+class _Bystander:
+    """Stands for what training scripts leave beside the weights; it has no code of its own, and none is run."""
+
+    def __new__(cls, *values: Any, **named: Any) -> "_Bystander":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Nothing is kept."""
 
 
 def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
