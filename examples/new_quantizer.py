@@ -1,4 +1,4 @@
-"""A quantizer of your own: trained, scored, saved, loaded. `python examples/new_quantizer.py [STEPS FOLDER]`"""
+"""A quantizer of your own: every channel becomes -1, 0 or 1. `python examples/new_quantizer.py [STEPS FOLDER]`"""
 
 import sys
 
@@ -12,8 +12,6 @@ from tokzoo.training import TrainConfig, train
 
 
 class Ternary(Quantizer):
-    """Every channel becomes -1, 0 or 1."""
-
     def __init__(self, code_dim):
         super().__init__()
         self.code_dim, self.digits = code_dim, Digits([3] * code_dim)
@@ -32,8 +30,7 @@ class Ternary(Quantizer):
 if __name__ == "__main__":
     steps, folder = (int(sys.argv[1]), sys.argv[2]) if len(sys.argv) == 3 else (400, "runs/ternary")
     tokzoo.register_quantizer("ternary", Ternary)
-    vit, ternary = dict(name="vit"), dict(name="ternary", code_dim=8)
-    model = dict(name="grid", encoder=vit, quantizer=ternary, decoder=vit)
+    model = dict(name="grid", quantizer=dict(name="ternary", code_dim=8))  # the default encoder and decoder
     train(TrainConfig(data="examples/images", out=folder, model=model, steps=steps, batch_size=8))
     tok = tokzoo.from_pretrained(f"{folder}/final")
     images = tok.preprocess("examples/images/apple.jpg")
