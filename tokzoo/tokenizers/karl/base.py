@@ -70,3 +70,12 @@ def build_head(base: BaseConfig, width: int, patch_size: int) -> "nn.Module":
             decoder = kl16_vae.build_decoder(base.vae, signed=False)
             return LatentHead(latents=CodeLogitsHead(width, base.vae.code_dim), decoder=decoder)
     return PixelHead(width, patch_size)
+
+
+def check_base(base: BaseConfig, image_size: int, patch_size: int, width: int) -> None:
+    """Raises ValueError unless `base` fits an encoder of these sizes."""
+    if image_size % patch_size:
+        raise ValueError(f"image_size {image_size} must be a multiple of patch_size {patch_size}")
+    if width <= base.code_dim:
+        raise ValueError(f"the encoder's width {width} must exceed the {base.code_dim} channels of its base tokenizer")
+    base.check_fits(patch_size)

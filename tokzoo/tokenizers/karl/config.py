@@ -37,6 +37,10 @@ class BaseConfig:
             )
 
 
+VQGAN = BaseConfig()
+VAE = BaseConfig(kind="vae")
+
+
 @dataclass(frozen=True, kw_only=True)
 class KarlConfig:
     """Sizes of one KARL. Image sizes are pixels, widths are channels.
@@ -61,7 +65,7 @@ class KarlConfig:
     codebook_size: int = 4096
     code_dim: int = 12
     normalize_codes: bool = True
-    base: BaseConfig = BaseConfig()
+    base: BaseConfig = VQGAN
 
     @property
     def grid_size(self) -> int:
@@ -73,18 +77,19 @@ SMALL = VitSize(width=1024, depth=8, num_heads=8)
 
 KARL_SMALL_VQGAN = KarlConfig(encoder=SMALL, decoder=SMALL)
 KARL_SMALL_VQGAN_CONTINUOUS = KarlConfig(encoder=SMALL, decoder=SMALL, bottleneck="none")
-KARL_SMALL_VAE = KarlConfig(encoder=SMALL, decoder=SMALL, base=BaseConfig(kind="vae"))
-KARL_SMALL_VAE_CONTINUOUS = KarlConfig(encoder=SMALL, decoder=SMALL, base=BaseConfig(kind="vae"), bottleneck="none")
+KARL_SMALL_VAE = KarlConfig(encoder=SMALL, decoder=SMALL, base=VAE)
+KARL_SMALL_VAE_CONTINUOUS = KarlConfig(encoder=SMALL, decoder=SMALL, base=VAE, bottleneck="none")
 
-KARL_NANO = KarlConfig(  # ours: 64x64 photos, up to 384 bits each
+KARL_NANO = KarlConfig(  # ours: 64x64 photos, up to 160 bits each
     image_size=64,
     patch_size=16,
-    num_tokens=32,
-    max_tokens=48,
+    num_tokens=16,
+    max_tokens=24,
     position_side=4,
-    encoder=VitSize(width=128, depth=3, num_heads=4),
-    decoder=VitSize(width=128, depth=3, num_heads=4),
+    encoder=VitSize(width=96, depth=2, num_heads=3),
+    decoder=VitSize(width=96, depth=2, num_heads=3),
     halting_width=64,
+    codebook_size=1024,
     base=BaseConfig(kind="none"),
 )
 TINY = KarlConfig(

@@ -13,7 +13,7 @@ from tokzoo.parts import Quantizer
 from tokzoo.quantizers.identity import IdentityBottleneck
 from tokzoo.quantizers.vector import VectorQuantizer
 from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
-from tokzoo.tokenizers.karl.base import build_encoder, build_head
+from tokzoo.tokenizers.karl.base import build_encoder, build_head, check_base
 from tokzoo.tokenizers.karl.config import KarlConfig
 from tokzoo.tokens import Features, Quantized, Sequence, Tokens, TokenSpec
 
@@ -173,10 +173,6 @@ def halting_loss(logits: Tensor, needed: int | None) -> Tensor:
 
 def check_config(config: KarlConfig) -> None:
     """Raises ValueError where sizes do not fit each other."""
-    if config.image_size % config.patch_size:
-        raise ValueError(f"image_size {config.image_size} must be a multiple of patch_size {config.patch_size}")
+    check_base(config.base, config.image_size, config.patch_size, config.encoder.width)
     if not 1 <= config.num_tokens <= config.max_tokens:
         raise ValueError(f"num_tokens {config.num_tokens} must be 1 to max_tokens = {config.max_tokens}")
-    if config.encoder.width <= config.base.code_dim:
-        raise ValueError(f"the encoder's width {config.encoder.width} must exceed the base's {config.base.code_dim}")
-    config.base.check_fits(config.patch_size)
