@@ -34,7 +34,10 @@ COMPONENTS = {  # cases, by family or by name, that are no architecture of the r
 
 @dataclass(frozen=True)
 class Case:
-    """One recorded case; `weights` is the published state dict, `recorded` what the author's code made of `inputs`."""
+    """One recorded case; `weights` is the published state dict, `recorded` what the author's code made of `inputs`.
+
+    `device` and `dtype` are where and in what our own numbers are made; the authors' were made on a CPU in float32.
+    """
 
     name: str
     family: str
@@ -45,14 +48,18 @@ class Case:
     recorded: dict[str, np.ndarray]
     tolerance: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
 
     def image(self, name: str = "image") -> torch.Tensor:
-        return torch.from_numpy(self.inputs[name])
+        """An input; in the case's dtype if it is floating-point."""
+        given = torch.from_numpy(self.inputs[name]).to(self.device)
+        return given.to(self.dtype) if given.is_floating_point() and self.dtype != torch.float32 else given
 
     def misfit(self, name: str, got: torch.Tensor) -> str | None:
         """None where `got` meets the recorded array, else a line saying how far off it is."""
         want, allowed = self.recorded[name], self.tolerance[name]
-        have = got.detach().cpu().numpy()
+        have = as_array(got)
         if have.shape != want.shape:
             return f"{name}: shape {have.shape}, recorded {want.shape}"
         if allowed == "exact":
@@ -62,6 +69,23 @@ class Case:
         off = np.where(have == want, 0.0, np.abs(have.astype(np.float64) - want))
         worst = float(np.max(off / bound)) if want.size else 0.0
         return None if worst <= 1 else f"{name}: {worst:.3g} times the tolerance {allowed}"
+
+
+def as_array(got: torch.Tensor) -> np.ndarray:
+    """On the CPU, for numpy, which has no bfloat16."""
+    got = got.detach().cpu()
+    return got.float().numpy() if got.dtype == torch.bfloat16 else got.numpy()
+
+
+def folder() -> Path:
+    """Where the cases lie that travel with tokzoo."""
+    return hub.data_folder("golden") / "cases"
+
+
+def cases(family: str) -> list[Path]:
+    """The cases of a family that travel with tokzoo, smallest first."""
+    found = [path for path in folder().glob("*.json") if json.loads(path.read_text()).get("family") == family]
+    return sorted(found, key=lambda path: (path.with_suffix(".npz").stat().st_size, path.name))
 
 
 def read_case(path: Path) -> Case:
@@ -156,7 +180,7 @@ def build(case: Case, config: Any) -> "VisualTokenizer":
         file = Path(folder, "model.safetensors")
         save_file(case.weights, file)
         hub.load_weights(model, file, architecture=architecture)
-    return model.eval()
+    return model.to(device=case.device, dtype=case.dtype).eval()
 
 
 # --- arrays in the authors' layouts ----------------------------------------------------------------------------------

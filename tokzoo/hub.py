@@ -372,10 +372,14 @@ def _read_published(architecture: Architecture, described: Mapping[str, Any]) ->
         return None
 
 
-def data_folder(name: Literal["checkpoints", "protocols"]) -> Path:
-    """A folder that travels with the package: in the wheel under tokzoo/_data, in a checkout beside tokzoo/ or eval/."""
+def data_folder(name: Literal["checkpoints", "golden", "known", "protocols"]) -> Path:
+    """A folder that travels with the package: in the wheel under tokzoo/_data, in a checkout beside tokzoo/ or deeper."""
     package = Path(__file__).parent
-    for folder in (package / "_data" / name, package.parent / name, package.parent / "eval" / name):
+    checkout = package.parent
+    for folder in (
+        package / "_data" / name,
+        *(above / name for above in (checkout, checkout / "eval", checkout / "tests")),
+    ):
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"this installation of tokzoo lacks its {name} folder; reinstall it")

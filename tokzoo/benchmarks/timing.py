@@ -18,10 +18,17 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: median and least of several rounds; `peak_bytes` as `peak_bytes()` gives them."""
+    """What one call costs, over several rounds.
+
+    Args:
+        seconds, least: by the clock: median and least.
+        cpu_seconds: median of the process's own processor time, all threads together; others' work is not in it.
+        peak_bytes: what `peak_bytes()` gives.
+    """
 
     seconds: float
     least: float
+    cpu_seconds: float
     rounds: int
     peak_bytes: int | None = None
 
@@ -42,17 +49,22 @@ def interleaved(
     for call in calls.values():
         call()
     peaks = {name: peak_bytes(call, device) if memory else None for name, call in calls.items()}
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             taken[name].append(_seconds(calls[name], device))
-    return {name: Timing(statistics.median(times), min(times), rounds, peaks[name]) for name, times in taken.items()}
+    return {name: _timing(pairs, peaks[name]) for name, pairs in taken.items()}
 
 
 def speedup(timings: Mapping[str, Timing], of: str, over: str) -> float:
-    """How many times as fast `of` is as `over`, by medians; above 1, `of` is the faster."""
+    """How many times as fast `of` is as `over`, by medians of the clock; above 1, `of` is the faster."""
     return timings[over].seconds / timings[of].seconds
+
+
+def cpu_speedup(timings: Mapping[str, Timing], of: str, over: str) -> float:
+    """The same by processor time: the ratio to trust for one thread on a CPU that is shared with others."""
+    return timings[over].cpu_seconds / timings[of].cpu_seconds
 
 
 def peak_bytes(call: Call, device: torch.device | str = "cpu") -> int | None:
@@ -90,12 +102,18 @@ def synchronize(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def _seconds(call: Call, device: torch.device) -> float:
+def _seconds(call: Call, device: torch.device) -> tuple[float, float]:
+    """By the clock, and of the processor."""
     synchronize(device)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     call()
     synchronize(device)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - worked
+
+
+def _timing(pairs: list[tuple[float, float]], peak: int | None) -> Timing:
+    clock, processor = zip(*pairs, strict=True)
+    return Timing(statistics.median(clock), min(clock), statistics.median(processor), len(pairs), peak)
 
 
 @contextmanager
