@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from tokzoo._torchvision import import_with_torchvision
 from tokzoo.conditions.contract import ConditionHelper
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ClipText(ConditionHelper):
     def __init__(self, tower: "nn.Module | None" = None, tokenize: Any = None):
         super().__init__()
         try:
-            import open_clip
+            open_clip = import_with_torchvision("open_clip")
         except ImportError as error:
             raise ImportError("CLIP's text features need open_clip: pip install 'tokzoo[text]'") from error
         if tower is None:

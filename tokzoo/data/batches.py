@@ -48,6 +48,12 @@ class Chosen:
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
         return self._photos[self._indices[index]]
 
+    @property
+    def labels(self) -> list[str] | None:
+        """Of these photos, where the source has labels."""
+        labels = getattr(self._photos, "labels", None)
+        return None if labels is None else [labels[index] for index in self._indices]
+
 
 class TrainingImages:
     """Random square crops of photos, for training.
@@ -92,15 +98,15 @@ class TrainingImages:
         positions = rng.random((batch_size, 2))
         mirrored = rng.random(batch_size) < 0.5 if flip else np.zeros(batch_size, dtype=bool)
         crops = np.empty((batch_size, 3, side, side), dtype=np.uint8)
-        for row, index in enumerate(self._indices(step, seed, batch_size)):
+        for row, index in enumerate(self.indices(step, seed=seed, batch_size=batch_size)):
             photo = self._cache[index] if self._cache else self._decode(index)
             top, left = (int(u * (size - side + 1)) for u, size in zip(positions[row], photo.shape[1:], strict=True))
             crop = photo[:, top : top + side, left : left + side]
             crops[row] = crop[:, :, ::-1] if mirrored[row] else crop
         return torch.from_numpy(crops)
 
-    def _indices(self, step: int, seed: int, batch_size: int) -> list[int]:
-        """Which photos a step shows."""
+    def indices(self, step: int, *, seed: int, batch_size: int) -> list[int]:
+        """Which photos `batch` shows."""
         places = range(step * batch_size, (step + 1) * batch_size)
         return [int(_permutation(seed, place // len(self), len(self))[place % len(self)]) for place in places]
 

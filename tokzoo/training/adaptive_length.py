@@ -48,7 +48,9 @@ class KarlPixels(Reconstruction):
         errors = torch.tensor(ERRORS)
         self.register_buffer("asked", (errors <= GREATEST_ASKED).float())
 
-    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
+    def forward(
+        self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
+    ) -> Losses:
         passes = two_passes(tok, images, self.asked, generator)
         return mean_of([self.score(tok, images, output, step) for output in passes])
 
@@ -65,7 +67,9 @@ class KarlCodes(Objective):
         super().__init__(with_halting(weights))
         self.register_buffer("asked", (torch.tensor(ERRORS) <= GREATEST_ASKED).float())
 
-    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
+    def forward(
+        self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
+    ) -> Losses:
         passes = two_passes(tok, images, self.asked, generator, paint=False)
         return mean_of([distillation(tok, output, output.reconstruction, self.weights) for output in passes])
 

@@ -82,6 +82,8 @@ class TrainConfig:
         stage_one_steps: of `steps`, those of the first stage of a two-stage recipe; without a base, KARL and ALIT have
             only the second.
         batch_size: per process.
+        caption: for tokenizers that read text: a photo's caption, with {} for its label ("A photo of a {}."); None
+            gives them an empty text.
         revive_every: steps between moving dead codes of a codebook onto fresh latents; 0 never does.
         precision: `auto` is bf16 on a GPU or CPU that computes in it, else float32 (bf16 is emulated, and slow, on
             many CPUs).
@@ -104,6 +106,7 @@ class TrainConfig:
     stage_one_steps: int = 0
     steps: int = 10_000
     batch_size: int = 64
+    caption: str | None = None
     seed: int = 0
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -24,6 +24,7 @@ from tokzoo.losses.reconstruction import psnr
 from tokzoo.quantizers.vector import VectorQuantizer
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.training import checkpoints
+from tokzoo.training.conditioning import Conditioning
 from tokzoo.training.config import OptimizerConfig, TrainConfig, differences, plain
 from tokzoo.training.ema import Ema
 from tokzoo.training.objectives import CodeUse, Losses
@@ -95,7 +96,8 @@ class Run:
             last_step = first_step + stage.steps
             resumed = checkpoint if checkpoint is not None and checkpoint.stage == number else None
             if checkpoint is None or checkpoint.stage <= number:
-                loop = StageLoop(self, tok, stage, number, first_step, last_step, photos, scored)
+                labels = (getattr(learned, "labels", None), getattr(held_out, "labels", None))
+                loop = StageLoop(self, tok, stage, number, first_step, last_step, photos, scored, labels)
                 if not loop.run(resumed):
                     return self.folder
                 tok = loop.averaged()
@@ -124,6 +126,7 @@ class StageLoop:
         last: int,
         photos: TrainingImages,
         held_out: Tensor,
+        labels: tuple[list[str] | None, list[str] | None] = (None, None),
     ):
         config, accelerator = run.config, run.accelerator
         self.run_, self.config, self.accelerator = run, config, accelerator
@@ -142,6 +145,10 @@ class StageLoop:
         compiled = torch.compile(self.tok) if config.compile else self.tok
         self.model, *self.prepared = accelerator.prepare(compiled, *self.optimizers)
         self.log = Log(run.folder, enabled=accelerator.is_main_process)
+        self.labels, self.held_out_labels = labels
+        self.conditioning = Conditioning(
+            self.tok, accelerator.device, caption=config.caption, labels=self.labels is not None
+        )
 
     def run(self, checkpoint: checkpoints.Checkpoint | None) -> bool:
         """Runs to the end of the stage; False if the time ran out before."""
@@ -188,9 +195,17 @@ class StageLoop:
         return self.tok.requires_grad_(True).eval()
 
     def _batch(self, step: int) -> Tensor:
-        config, accelerator = self.config, self.accelerator
-        which = step * accelerator.num_processes + accelerator.process_index
-        return self.photos.batch(which, seed=config.seed, batch_size=config.batch_size)
+        return self.photos.batch(self._own(step), seed=self.config.seed, batch_size=self.config.batch_size)
+
+    def _labels(self, step: int) -> list[str] | None:
+        if self.labels is None or self.config.caption is None:
+            return None
+        chosen = self.photos.indices(self._own(step), seed=self.config.seed, batch_size=self.config.batch_size)
+        return [self.labels[index] for index in chosen]
+
+    def _own(self, step: int) -> int:
+        """The number of this process's batch at `step`."""
+        return step * self.accelerator.num_processes + self.accelerator.process_index
 
     def _step(self, step: int, batch: Tensor) -> tuple[Losses, Tensor]:
         """One update; what it measured stays on the device."""
@@ -200,8 +215,9 @@ class StageLoop:
         rate = learning_rate(step - self.first, self.last - self.first, self.config.optimizer)
         for group in (group for optimizer in self.prepared for group in optimizer.param_groups):
             group["lr"] = rate * group["share"]
+        given = self.conditioning(images, self._labels(step))
         with self.accelerator.autocast():
-            losses: Losses = self.objective(self.model, images, step - self.first, generator)
+            losses: Losses = self.objective(self.model, images, step - self.first, generator, **given)
         for optimizer in self.prepared:
             optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(losses.total)
@@ -286,9 +302,13 @@ class StageLoop:
         self.tok.eval()
         with self.ema.applied(self.tok):
             scores, lengths = [], []
-            for images in (part.float() / 255 for part in self.held_out.split(self.config.batch_size)):
-                tokens = self.tok.encode(images)
-                scores.append(psnr(self.tok.decode(tokens), images))
+            for start in range(0, len(self.held_out), self.config.batch_size):
+                part = slice(start, start + self.config.batch_size)
+                images = self.held_out[part].float() / 255
+                labels = None if self.held_out_labels is None else self.held_out_labels[part]
+                given = self.conditioning(images, labels)
+                tokens = self.tok.encode(images, **given)
+                scores.append(psnr(self.tok.decode(tokens, **given), images))
                 lengths.append(tokens.lengths)
         self.tok.train()
         numbers = {"val_psnr": float(torch.cat(scores).mean())}

@@ -54,8 +54,10 @@ class Objective(nn.Module):
             network.to(device)
         return self.to(device)
 
-    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
-        """Images (B, 3, H, W) in [0, 1] -> losses. All randomness comes from `generator`."""
+    def forward(
+        self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
+    ) -> Losses:
+        """Images (B, 3, H, W) in [0, 1], and what `tok` needs beside them -> losses. All chance is from `generator`."""
         raise TypeError(f"{type(self).__name__} must define forward")
 
     def discriminator_loss(self, images: Tensor, output: TokenizerOutput) -> Tensor:
@@ -78,8 +80,10 @@ class Reconstruction(Objective):
             self.discriminator = PatchDiscriminator()
             self.lecam = LeCam()
 
-    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
-        return self.score(tok, images, _run(tok, images, generator), step)
+    def forward(
+        self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
+    ) -> Losses:
+        return self.score(tok, images, _run(tok, images, generator, conditions), step)
 
     def score(self, tok: nn.Module, images: Tensor, output: TokenizerOutput, step: int) -> Losses:
         """What came back for `images` -> losses."""
@@ -126,10 +130,12 @@ class ProxyCodes(Objective):
         super().__init__(weights)
         self.frozen.append(teacher.eval().requires_grad_(False))
 
-    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
+    def forward(
+        self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
+    ) -> Losses:
         with torch.no_grad():
             wanted = self.frozen[0].encode(images).indices  # type: ignore[operator]  # (B, h * w)
-        output = _run(tok, images, generator)
+        output = _run(tok, images, generator, conditions)
         logits = output.reconstruction.float().flatten(2)  # (B, K, h * w)
         terms = {"cross_entropy": F.cross_entropy(logits, wanted)}
         total = terms["cross_entropy"]
@@ -181,10 +187,10 @@ class CodeUse(nn.Module):
         return len(dead)
 
 
-def _run(tok: nn.Module, images: Tensor, generator: torch.Generator) -> TokenizerOutput:
+def _run(tok: nn.Module, images: Tensor, generator: torch.Generator, conditions: dict[str, Tensor]) -> TokenizerOutput:
     """A continuous bottleneck trains on draws; a codebook draws nothing, and its graph compiles without a generator."""
     plain = getattr(tok, "module", tok)  # DDP wraps in `module`
-    options: dict[str, Any] = plain.training_draws(generator)
+    options: dict[str, Any] = {**conditions, **plain.training_draws(generator)}
     if isinstance(plain.quantizer, GaussianBottleneck):
         options |= dict(sample=True, generator=generator)
     output: TokenizerOutput = tok(images, **options)
