@@ -1,4 +1,4 @@
-"""The networks of metrics: published state dicts fit whole, extractors are named and checked, SSIM equals its oracles."""
+"""The networks of metrics: published state dicts fit whole, extractors are named, SSIM obeys its definition."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_inception_weights_that_cannot_be_had_say_where_to_put_them(tmp_path, mo
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
-    with pytest.raises(FileNotFoundError, match="weights-inception-2015-12-05-6726825d.pth .*no network.*--weights"):
+    with pytest.raises(FileNotFoundError, match=r"weights-inception-2015-12-05-6726825d\.pth .*no network.*--weights"):
         build_extractor("inception")
 
 
