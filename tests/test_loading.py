@@ -148,22 +148,3 @@ def test_a_save_that_fails_leaves_the_old_file_whole(tmp_path: Path, monkeypatch
         tiny("titok").save_pretrained(tmp_path)
     assert load_file(file).keys() == state.keys()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
-
-
-def test_pushing_uploads_config_weights_and_card(tmp_path: Path, monkeypatch) -> None:
-    uploaded: dict[str, object] = {}
-
-    class Api:
-        def __init__(self, token: object = None):
-            pass
-
-        def create_repo(self, repo: str, **options: object) -> None:
-            uploaded["repo"] = repo
-
-        def upload_folder(self, *, repo_id: str, folder_path: str, **options: object) -> object:
-            uploaded["files"] = sorted(path.name for path in Path(folder_path).iterdir())
-            return type("Commit", (), {"commit_url": "commit"})()
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Api)
-    assert tiny("titok").push_to_hub("me/mine") == "commit"
-    assert uploaded == {"repo": "me/mine", "files": ["README.md", "config.json", "model.safetensors"]}

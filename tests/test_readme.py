@@ -27,3 +27,13 @@ def test_importing_tokzoo_imports_neither_torch_nor_anything_heavy() -> None:
     code = "import sys, tokzoo; print([m for m in ('torch', 'timm', 'diffusers', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_together_imports_nothing_heavy_beside_torch() -> None:
+    code = (
+        "import sys, torch, tokzoo; [getattr(tokzoo, name) for name in tokzoo.__all__]; "
+        "heavy = 'timm diffusers torchvision transformers huggingface_hub accelerate matplotlib scipy jsonargparse'; "
+        "print([module for module in heavy.split() if module in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

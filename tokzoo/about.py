@@ -70,14 +70,16 @@ def model_card(model: "VisualTokenizer", repo: str, *, licence: str | None = Non
 
 def tokens_in_words(spec: "TokenSpec") -> str:
     """How many tokens, what one is, and what a sample costs in bits."""
-    least, most = spec.lengths
-    many = f"{most}" if least == most else f"{least} to {most}"
-    prefix = " (any prefix decodes)" if spec.ordered else ""
+    (least, most), full = spec.lengths, spec.layout.num_tokens
+    varies = type(spec.layout).__name__ == "Sequence" and least != most
+    many = f"{full or most}" + (
+        f" ({'any prefix of ' if spec.ordered else ''}{least} to {most} decode)" if varies else ""
+    )
     if spec.levels is None:
-        return f"{many}{prefix}, continuous, {spec.channels} channels each; layout {spec.layout}"
+        return f"{many}, continuous, {spec.channels} channels each; layout {spec.layout}"
     slots = f"1 of {spec.levels[0]}" if len(spec.levels) == 1 else f"{len(spec.levels)} codes of {_runs(spec.levels)}"
-    bits = f"{most * (spec.bits_per_token or 0):g} bits a sample{'' if least == most else ' at most'}"
-    return f"{many}{prefix}, each {slots}: {bits}; layout {spec.layout}"
+    bits = f"{(full or most) * (spec.bits_per_token or 0):,.1f}".removesuffix(".0")
+    return f"{many}, each {slots}: {bits} bits; layout {spec.layout}"
 
 
 def _runs(levels: tuple[int, ...]) -> str:
