@@ -56,7 +56,7 @@ class EmaVectorQuantizer(VectorQuantizer):
     def learn(self, latents: Tensor, indices: Tensor) -> None:
         points, chosen = self.place(latents).flatten(0, -2), indices.flatten()
         counts = torch.bincount(chosen, minlength=self.codebook_size).to(points)
-        sums = torch.zeros_like(points[:1]).expand(self.codebook_size, -1).clone().index_add_(0, chosen, points)
+        sums = points.new_zeros(self.codebook_size, self.code_dim).index_add_(0, chosen, points)
         sum_over_ranks(counts, sums)
         sound = sums.isfinite().all(-1)
         self.average_counts.lerp_(torch.where(sound, counts, self.average_counts), 1 - self.decay)

@@ -228,7 +228,8 @@ class ScaleSmoothing(nn.Module):
         self.conv_of_scale = [int(np.argmin(np.abs(ticks - place))) for place in places]
 
     def forward(self, plane: Tensor, number: int) -> Tensor:
-        smoothed: Tensor = self.convs[self.conv_of_scale[number]](plane)
+        conv = self.convs[self.conv_of_scale[number]]
+        smoothed = F.conv2d(plane, conv.weight.float(), conv.bias.float(), padding=1)  # type: ignore[union-attr, operator]
         return plane * (1 - self.ratio) + smoothed * self.ratio
 
 

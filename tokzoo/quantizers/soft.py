@@ -92,10 +92,12 @@ class SoftVectorQuantizer(Quantizer):
             )
         points = latents.float()
         points = F.normalize(points, dim=-1) if self.normalize else points
-        return points.unflatten(1, (self.num_codebooks, -1)).transpose(0, 1).flatten(1, 2)
+        length = latents.shape[1] // self.num_codebooks
+        return points.unflatten(1, (self.num_codebooks, length)).transpose(0, 1).flatten(1, 2)
 
     def _joined(self, segments: Tensor, shape: torch.Size) -> Tensor:
-        return segments.unflatten(1, (shape[0], -1)).transpose(0, 1).flatten(1, 2)
+        length = shape[1] // self.num_codebooks
+        return segments.unflatten(1, (shape[0], length)).transpose(0, 1).flatten(1, 2)
 
 
 def soft_codes(quantizer: VectorQuantizer, logits: Tensor, *, sharpness: float = 1.0) -> Tensor:
