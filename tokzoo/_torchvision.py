@@ -24,6 +24,13 @@ def import_with_torchvision(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
+def operators_loaded() -> bool:
+    """Whether torchvision's own operators are there, once it is imported: not where its wheel and torch's differ."""
+    import torch
+
+    return hasattr(torch.ops.torchvision, "nms")
+
+
 @contextmanager
 def _without_torchvision_operators() -> Iterator[None]:
     """While open, shape rules for torchvision operators that did not load are left out."""

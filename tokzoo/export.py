@@ -1,4 +1,4 @@
-"""ONNX files of a tokenizer's two halves, checked against onnxruntime. B batch, L tokens, D codes a token, C channels."""
+"""ONNX files of a tokenizer's halves, checked against onnxruntime. B batch, L tokens, D codes a token, C channels."""
 
 import contextlib
 import logging

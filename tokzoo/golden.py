@@ -37,6 +37,7 @@ class Case:
     """One recorded case; `weights` is the published state dict, `recorded` what the author's code made of `inputs`.
 
     `device` and `dtype` are where and in what our own numbers are made; the authors' were made on a CPU in float32.
+    `built` gathers the models that an adapter builds, for who wants to look into one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Case:
     notes: list[str] = field(default_factory=list)
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
+    built: list["VisualTokenizer"] = field(default_factory=list)
 
     def image(self, name: str = "image") -> torch.Tensor:
         """An input; in the case's dtype if it is floating-point."""
@@ -180,7 +182,8 @@ def build(case: Case, config: Any) -> "VisualTokenizer":
         file = Path(folder, "model.safetensors")
         save_file(case.weights, file)
         hub.load_weights(model, file, architecture=architecture)
-    return model.to(device=case.device, dtype=case.dtype).eval()
+    case.built.append(model.to(device=case.device, dtype=case.dtype).eval())
+    return model
 
 
 # --- arrays in the authors' layouts ----------------------------------------------------------------------------------

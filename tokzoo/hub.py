@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tokzoo import registry
 from tokzoo._fetch import Download, Wanted, fetch, transport_error
-from tokzoo._files import replace_atomically, write_atomically
+from tokzoo._files import check_hash, replace_atomically, write_atomically
 from tokzoo.registry import Architecture, Weights
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def _registered(name: str, options: Download) -> Found:
         options,
         missing=f"no weights of {full_name}",
         name=full_name,
-        by_hand=f'and load it: tok = tokzoo.create_model("{architecture.name}"); tokzoo.load_weights(tok, FILE)',
+        by_hand=f'and load it: tokzoo.from_pretrained("{full_name}", file=PATH)',
     )
     return Found(architecture, full_name, architecture.config, file, ours=False)
 
@@ -307,6 +307,8 @@ def _given(name: str, path: Path) -> Found:
     file = next((candidate for candidate in looked if candidate.is_file()), None)
     if file is None:
         raise FileNotFoundError(f"no weights of {architecture.full_name(weights)} at {' or '.join(map(str, looked))}")
+    for source in weights.sources:
+        check_hash(file, source.sha256.get(file.name))
     _warn_of_licence(architecture.full_name(weights), weights)
     return Found(architecture, architecture.full_name(weights), architecture.config, file, ours=False)
 
@@ -328,8 +330,7 @@ def _on_hub(repo: str, subfolder: str | None, options: Download) -> Found:
 def _in_folder(folder: Path, *, file: Path | None = None) -> Found:
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(
-            f"{folder} holds no {CONFIG}. For bare weights of a registered model: "
-            "model = tokzoo.create_model(name); tokzoo.load_weights(model, file)"
+            f"{folder} holds no {CONFIG}. Bare weights of a registered model: tokzoo.from_pretrained(NAME, file=PATH)"
         )
     file = file or next((folder / candidate for candidate in CANDIDATES if (folder / candidate).is_file()), None)
     if file is None:
@@ -357,8 +358,8 @@ def _described(config_file: Path, file: Path) -> Found:
         if config is not None:
             return Found(architecture, None, config, file, ours=False, config_file=config_file)
     raise ValueError(
-        f"{config_file} is neither tokzoo's nor that of a published model that tokzoo knows. For weights of a "
-        "registered model: model = tokzoo.create_model(name); tokzoo.load_weights(model, file)"
+        f"{config_file} is neither tokzoo's nor that of a published model that tokzoo knows. Bare weights of a "
+        "registered model: tokzoo.from_pretrained(NAME, file=PATH)"
     )
 
 
@@ -373,7 +374,7 @@ def _read_published(architecture: Architecture, described: Mapping[str, Any]) ->
 
 
 def data_folder(name: Literal["checkpoints", "golden", "known", "protocols"]) -> Path:
-    """A folder that travels with the package: in the wheel under tokzoo/_data, in a checkout beside tokzoo/ or deeper."""
+    """A folder that travels with tokzoo: in the wheel under tokzoo/_data, in a checkout beside tokzoo/ or deeper."""
     package = Path(__file__).parent
     checkout = package.parent
     for folder in (

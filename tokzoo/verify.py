@@ -36,9 +36,9 @@ class Bounds(NamedTuple):
     error: float
 
 
-# Rounding to 8 bits of mantissa moves a latent by about 1% after a few blocks, to 11 bits by a tenth of that.
-# Golden cases have random weights, whose latents lie nearer to ties than trained ones.
-HALF: dict[torch.dtype, Bounds] = {torch.bfloat16: Bounds(0.6, 0.05), torch.float16: Bounds(0.9, 0.01)}
+# Over the golden cases on a CPU, bfloat16 moved arrays by at most 4% and left at least 95% of the indices equal,
+# float16 by 0.6% and 99%. Their random weights put latents nearer to ties than trained ones.
+HALF: dict[torch.dtype, Bounds] = {torch.bfloat16: Bounds(0.9, 0.06), torch.float16: Bounds(0.97, 0.01)}
 SHARE = 0.97  # of a known answer's indices in float32: other processors add in another order
 PUBLISHED_SHARE = 0.9  # of indices that authors printed: theirs were made with TF32 products
 CELL_ERROR = 2.0  # of 255, mean over cells

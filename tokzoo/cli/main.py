@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from tokzoo.cli import commands, evaluate, files
+from tokzoo.cli import checks, commands, evaluate, files
 from tokzoo.training.config import TrainConfig
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -21,6 +21,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": commands.compare,
     "eval": evaluate.evaluate,
     "leaderboard": evaluate.leaderboard,
+    "bench": checks.bench,
+    "verify": checks.verify,
+    "export": checks.export,
+    "doctor": checks.doctor,
     "demo": commands.demo,
 }
 
@@ -38,7 +42,10 @@ def build_parser() -> ArgumentParser:
         lists = [key for key, value in parameters.items() if str(value.annotation).startswith("list")]
         for key in lists:
             required = parameters[key].default is inspect.Parameter.empty
-            sub.add_argument(key if required else f"--{key}", nargs="+", type=str, help=_help_of(text, key))
+            leads = key == next(iter(parameters))  # a list that comes first is given without its name
+            option = key if required or leads else f"--{key}"
+            many = "*" if leads and not required else "+"
+            sub.add_argument(option, nargs=many, type=str, help=_help_of(text, key))
         sub.add_function_arguments(function, as_positional=True, as_group=False, skip={*switches, *lists})
         for key in switches:
             sub.add_argument(f"--{key}", action="store_true", help=_help_of(text, key))
