@@ -216,7 +216,8 @@ def test_results_come_back_as_written_infinity_and_all(tmp_path):
 def test_other_images_or_fewer_are_departures(tmp_path):
     plain = protocol(metrics=("psnr",), extractor=None)
     first = evaluated(load_subject("identity"), tmp_path / "a", chosen=plain)
-    assert "does not say which images exactly" in first.departures[0]
+    assert first.departures == []
+    assert "has no hash of its images" in first.notes[0]
     fixed = dataclasses.replace(plain, images=ImageSet(set="pictures", count=COUNT, sha256=first.images["sha256"]))
     exact = evaluated(load_subject("identity"), tmp_path / "b", chosen=fixed)
     assert exact.departures == []
@@ -231,9 +232,10 @@ def test_other_images_or_fewer_are_departures(tmp_path):
 def test_published_numbers_stand_beside_measured_ones_only_under_their_protocol(tmp_path):
     plain = protocol(metrics=("psnr",), extractor=None, published_as=("theirs",))
     result = evaluated(load_subject("mean_image"), tmp_path, chosen=plain)
+    fewer = dataclasses.replace(result, departures=["8 images instead of 22"])
     scores = [Published(metric="PSNR", value=20.0, protocol=text) for text in ("theirs", "another")]
     lines = run.published_lines(result, plain, scores)
-    assert "not comparable, for this run has" in lines[0]
+    assert "PSNR 20 (theirs): measured" in lines[0]
+    assert "the protocol has no hash" in lines[0]
     assert "another protocol than tiny, not comparable" in lines[1]
-    kept = dataclasses.replace(result, departures=[])
-    assert "PSNR 20 (theirs): measured" in run.published_lines(kept, plain, scores)[0]
+    assert "not comparable, for this run has 8 images instead" in run.published_lines(fewer, plain, scores)[0]

@@ -22,8 +22,18 @@ Metric = Literal[
 ]
 SsimName = Literal["classic", "torchmetrics", "uniform"]
 
+
+def centre_crop(image: Image.Image, size: int) -> Image.Image:
+    """The centre square as it is, nothing resized. ValueError where the image is smaller."""
+    if min(image.size) < size:
+        raise ValueError(f"a centre crop of {size} pixels does not fit an image of {image.width}x{image.height}")
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
 CROPS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
     **PUBLISHED_CROPS,
+    "centre": centre_crop,
     "bilinear": partial(resize_and_crop, resample="bilinear"),
     "lanczos": partial(resize_and_crop, resample="lanczos"),
 }
@@ -49,7 +59,7 @@ class ImageSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Extractor of set metrics: its name, its settings (`resize` or `side`), the sha256 of the file of its weights."""
+    """Extractor of set metrics: its name and settings (`resize` or `side`), the sha256 of its weights or its start."""
 
     name: str
     settings: Mapping[str, str | int] = field(default_factory=dict)

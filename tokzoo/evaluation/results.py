@@ -54,7 +54,7 @@ class Result:
 
 
 def write_result(result: Result, folder: Path) -> Path:
-    """Writes `folder/PROTOCOL/SUBJECT.json`, infinities as the strings "inf" and "-inf": JSON has no number for them."""
+    """Writes `folder/PROTOCOL/SUBJECT.json`, infinities as the strings "inf" and "-inf", as JSON has none."""
     file = folder / result.file_name
     file.parent.mkdir(parents=True, exist_ok=True)
     held = {"format": FORMAT, **asdict(result)}

@@ -123,10 +123,8 @@ def departures(protocol: Protocol, count: int, images_sha256: str, extractor: Ex
         found.append(f"{count:,} images instead of {protocol.images.count:,}")
     elif protocol.images.sha256 not in (None, images_sha256):
         found.append(f"other images: pixels {images_sha256[:12]} instead of {str(protocol.images.sha256)[:12]}")
-    elif protocol.images.sha256 is None:
-        found.append(f"the protocol does not say which images exactly; these have pixels {images_sha256[:12]}")
     want = protocol.extractor.weights_sha256 if protocol.extractor else None
-    if extractor is not None and want not in (None, extractor.weights_sha256):
+    if extractor is not None and want is not None and not extractor.weights_sha256.startswith(want):
         found.append(f"weights {extractor.weights_sha256[:12]} of {extractor.name} instead of {str(want)[:12]}")
     return found
 
@@ -145,7 +143,8 @@ def published_lines(result: Result, protocol: Protocol, scores: Sequence[Publish
         elif result.departures:
             lines.append(f"{said}: not comparable, for this run has {'; '.join(result.departures)}")
         else:
-            lines.append(f"{said}: measured {ours.value:.4g}")
+            unsure = "" if protocol.images.sha256 else ", if these are its images: the protocol has no hash of them"
+            lines.append(f"{said}: measured {ours.value:.4g}{unsure}")
     return lines
 
 
@@ -177,6 +176,8 @@ def _reference(
 
 def _notes(protocol: Protocol, count: int, extractor: Extractor | None, scores: dict[str, Score]) -> list[str]:
     notes = []
+    if protocol.images.sha256 is None:
+        notes.append(f"the protocol {protocol.name} has no hash of its images: that these are they was not checked")
     if "fd" in protocol.metrics and extractor is not None:
         if count < FEW_IMAGES:
             notes.append(

@@ -141,7 +141,7 @@ class FidInception(nn.Module):
     """Batch norms are folded into the convolutions when weights are read (`convert`), and maps are channels-last.
 
     Shapes:
-        images (B, 3, H, W) float in [0, 1] -> `InceptionFeatures`; `resized` (B, 3, 299, 299) likewise
+        images (B, 3, H, W) float in [0, 1] -> `InceptionFeatures`
     """
 
     def __init__(self) -> None:
@@ -159,11 +159,11 @@ class FidInception(nn.Module):
 
     def forward(self, images: Tensor) -> InceptionFeatures:
         """Resizes as TensorFlow 1 did, inside the network, without rounding."""
-        return self.extract(tf1_bilinear(images.float() * 255, (SIDE, SIDE)) / 255)
+        return self.extract((tf1_bilinear(images.float() * 255, (SIDE, SIDE)) - 128) / 128)
 
-    def extract(self, resized: Tensor) -> InceptionFeatures:
-        """Of images (B, 3, 299, 299) that another rule has resized."""
-        hidden = ((resized * 255 - 128) / 128).contiguous(memory_format=torch.channels_last)
+    def extract(self, signed: Tensor) -> InceptionFeatures:
+        """Of images (B, 3, 299, 299) in about [-1, 1], however they were resized."""
+        hidden = signed.contiguous(memory_format=torch.channels_last)
         for conv in self.stem1:
             hidden = conv(hidden).relu_()
         hidden = stem1 = F.max_pool2d(hidden, 3, 2)  # (B, 64, 73, 73)

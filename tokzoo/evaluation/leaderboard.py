@@ -1,0 +1,162 @@
+"""The page of all results: a table for each protocol, never two protocols in one column, and plots beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokzoo._files import write_atomically
+from tokzoo.evaluation.protocol import Protocol, list_protocols, load_protocol
+from tokzoo.evaluation.results import Result, check_comparable, read_results
+from tokzoo.evaluation.summary import Score
+from tokzoo.metrics.rate_distortion import RatePoint
+
+__all__ = ["render", "write_leaderboard"]
+
+KINDS = ("tokenizer", "perturbed", "samples", "codec", "sanity")
+DIGITS = {"psnr": 2, "code_usage": 3, "bits_per_pixel": 3, "bits_per_image": 0, "file_bits_per_image": 0}
+WHOLE = ("fd", "code_perplexity")  # scores that are large numbers
+HIDDEN = ("code_entropy_bits", "density", "bits_per_pixel")
+INTRODUCTION = """# Leaderboard
+
+Written by `tokzoo leaderboard` from `eval/results`, which `tokzoo eval NAME --data ... --protocol ...` writes. A table
+holds one protocol, told by the first digits of its hash: numbers of different tables are not comparable. A distance is
+named after the network whose features it compares; only that of Inception is an FID. Small figures are 95 % bootstrap
+intervals.
+"""
+
+
+def write_leaderboard(results: Path, page: Path) -> Path:
+    """Writes the page and its plots.
+
+    Raises:
+        ValueError: no results.
+    """
+    found = read_results(results)
+    if not found:
+        raise ValueError(f"no results below {results}; tokzoo eval writes them")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(page, render(found, page.parent))
+    return page
+
+
+def render(results: Sequence[Result], plots: Path | None = None) -> str:
+    """The page as markdown; plots are written into the folder `plots`, if one is given."""
+    protocols = {protocol.name: protocol for protocol in map(load_protocol, list_protocols())}
+    sections = [INTRODUCTION]
+    for name in sorted({result.protocol for result in results}):
+        group = [result for result in results if result.protocol == name]
+        sections.append(_section(name, group, protocols.get(name), plots))
+    return "\n".join(sections)
+
+
+def _section(name: str, group: list[Result], protocol: Protocol | None, plots: Path | None) -> str:
+    kept, left_out = [], []
+    for result in group:
+        try:
+            check_comparable([*kept[:1], result], protocol)
+        except ValueError as error:
+            left_out.append(f"- {error}")
+        else:
+            kept.append(result)
+    lines = [f"## {name}", ""]
+    if protocol is not None:
+        lines += [f"{_sentence(protocol)} Hash `{protocol.sha256[:12]}`.", ""]
+    if kept:
+        lines += _table(sorted(kept, key=lambda result: (KINDS.index(result.kind), result.subject)))
+        lines += ["", *_foot(kept)]
+        if plots is not None and (file := _plot(name, kept, plots)) is not None:
+            lines += ["", f"![PSNR over bytes]({file.name})"]
+    if left_out:
+        lines += ["", "Not in the table:", "", *left_out]
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(protocol: Protocol) -> str:
+    images = protocol.images
+    count = f"{images.count:,} images" if images.count else "the images"
+    part = f" `{images.split}`" if images.split else ""
+    network = protocol.extractor
+    seen = f" Features of {network.name} ({_settings(network.settings)})." if network else ""
+    about = f"{protocol.about[:1].upper()}{protocol.about[1:]}"
+    return (
+        f"{about}: {count} of {images.set}{part}, {protocol.image_size} pixels, "
+        f"crop {protocol.crop}, rounding {protocol.rounding}.{seen}"
+    )
+
+
+def _settings(settings: object) -> str:
+    return ", ".join(f"{key} {value}" for key, value in dict(settings).items()) or "as published"  # type: ignore[call-overload]
+
+
+def _table(results: Sequence[Result]) -> list[str]:
+    columns = [name for name in _columns(results) if not name.startswith(HIDDEN)]
+    lines = ["| | " + " | ".join(_heading(name) for name in columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    for result in results:
+        cells = [_cell(name, result.scores.get(name)) for name in columns]
+        lines.append(f"| {result.subject} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _columns(results: Sequence[Result]) -> list[str]:
+    """Every score that some result has, in the order of the fullest one."""
+    fullest = max(results, key=lambda result: len(result.scores))
+    names = dict.fromkeys(fullest.scores)
+    for result in results:
+        names |= dict.fromkeys(result.scores)
+    return list(names)
+
+
+def _heading(name: str) -> str:
+    known = {"psnr": "PSNR, dB", "ssim": "SSIM", "bits_per_image": "bits", "file_bits_per_image": "bits of a file"}
+    return known.get(name, name.replace("_effnet_lite0", " effnet_lite0").replace("code_", "code "))
+
+
+def _cell(name: str, score: Score | None) -> str:
+    if score is None:
+        return ""
+    digits = DIGITS.get(name, 0 if name.startswith(WHOLE) and score.value >= 100 else 1 if name.startswith("fd") else 3)
+    text = f"{score.value:,.{digits}f}"
+    if score.low is None or score.high is None:
+        return text
+    return f"{text} <sub>{score.low:,.{digits}f} to {score.high:,.{digits}f}</sub>"
+
+
+def _foot(results: Sequence[Result]) -> list[str]:
+    notes = sorted({note for result in results for note in result.notes})
+    lines = [f"- {note[:1].upper()}{note[1:]}." for note in notes]
+    sha = results[0].images["sha256"]
+    return [*lines, f"- Pixels of the cropped images: sha256 `{sha[:16]}`."]
+
+
+def _plot(name: str, results: Sequence[Result], folder: Path) -> Path | None:
+    """PSNR over bytes: tokenizers as points, codecs as curves over their qualities."""
+    from tokzoo.plots import rate_distortion
+
+    tokenizers: dict[str, list[RatePoint]] = {}
+    codecs: dict[str, list[RatePoint]] = {}
+    for result in results:
+        point = _point(result)
+        if point is None or result.kind not in ("tokenizer", "codec"):
+            continue
+        if result.kind == "codec":
+            codec = {"jpeg": "JPEG", "webp": "WebP"}[result.subject.partition("_")[0]]
+            codecs.setdefault(codec, []).append(point)
+        else:
+            tokenizers[result.subject] = [point]
+    if not tokenizers:
+        return None
+    curves = {codec: sorted(points, key=lambda point: point.setting) for codec, points in codecs.items()}
+    return rate_distortion(tokenizers, curves, folder / f"{name}.png")
+
+
+def _point(result: Result) -> RatePoint | None:
+    if "bits_per_image" not in result.scores or "psnr" not in result.scores:
+        return None
+    shared = result.scores["bits_per_image"].value / 8
+    files = result.scores.get("file_bits_per_image")
+    quality = result.subject.rpartition("_q")[2]
+    return RatePoint(
+        setting=int(quality) if quality.isdigit() else 0,
+        file_bytes=files.value / 8 if files else shared,
+        archive_bytes=shared,
+        psnr=result.scores["psnr"].value,
+    )
