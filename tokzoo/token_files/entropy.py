@@ -119,28 +119,30 @@ class _Modelled:
         self.shifts = np.array(self.low.widths)
 
     def encode(self, codes: Codes, mask: Mask) -> bytes:
-        coder = _constriction().stream.queue.RangeEncoder()
+        coder, checksum = _constriction().stream.queue.RangeEncoder(), 0
         for slot, level in enumerate(self.levels):
             symbols = (codes[:, slot] >> self.shifts[slot]).astype(np.int32)
+            checksum = zlib.crc32(symbols.astype("<u2").tobytes(), checksum)
             if level > 1:
                 for start, stop, model in self._models(slot, symbols):
                     coder.encode(symbols[start:stop], model)
-        low = self.low.encode(codes & ((1 << self.shifts) - 1), mask)
-        return _checksum(codes) + low + coder.get_compressed().astype("<u4").tobytes()
+        low = self.low.encode(codes & ((1 << self.shifts) - 1), mask) if any(self.shifts) else b""
+        return checksum.to_bytes(CHECKSUM, "little") + low + coder.get_compressed().astype("<u4").tobytes()
 
     def decode(self, data: memoryview, mask: Mask) -> Codes:
         count = int(mask.sum())
         low_size = sum(packed_size(count, width) for width in self.low.widths)
-        checksum, low, words = _split(data, [CHECKSUM, low_size, None])
-        coder = _range_decoder(words)
-        codes = self.low.decode(low, mask)
+        written, low, words = _split(data, [CHECKSUM, low_size, None])
+        coder, checksum = _range_decoder(words), 0
+        codes = self.low.decode(low, mask) if any(self.shifts) else np.zeros((count, len(self.levels)), np.int64)
         for slot, level in enumerate(self.levels):
             symbols = np.zeros(count, np.int32)
             if level > 1:
                 for start, stop, model in self._models(slot, symbols):
                     symbols[start:stop] = _decode(coder, model, stop - start)
+            checksum = zlib.crc32(symbols.astype("<u2").tobytes(), checksum)
             codes[:, slot] |= symbols.astype(np.int64) << self.shifts[slot]
-        _check(codes, checksum)
+        _check(checksum, written)
         return codes
 
     def _models(self, slot: int, symbols: NDArray[np.int32]) -> Iterator[tuple[int, int, Any]]:
@@ -198,16 +200,17 @@ class Generated:
         for position, rows in self._positions(mask):
             probabilities = self._next(sequence, position, rows)
             coder.encode(sequence[rows, position].astype(np.int32), family, probabilities)
-        return _checksum(codes) + coder.get_compressed().astype("<u4").tobytes()
+        checksum = zlib.crc32(codes.astype("<u4").tobytes())
+        return checksum.to_bytes(CHECKSUM, "little") + coder.get_compressed().astype("<u4").tobytes()
 
     def decode(self, data: memoryview, mask: Mask) -> Codes:
-        checksum, words = _split(data, [CHECKSUM, None])
+        written, words = _split(data, [CHECKSUM, None])
         coder, family = _range_decoder(words), _constriction().stream.model.Categorical(perfect=False)
         sequence = np.zeros((len(mask), mask.shape[1] * len(self.levels)), np.int64)
         for position, rows in self._positions(mask):
             sequence[rows, position] = _decode(coder, family, self._next(sequence, position, rows))
         codes = sequence.reshape(*mask.shape, len(self.levels))[mask]
-        _check(codes, checksum)
+        _check(zlib.crc32(codes.astype("<u4").tobytes()), written)
         return codes
 
     def _positions(self, mask: Mask) -> Iterator[tuple[int, Mask]]:
@@ -261,12 +264,8 @@ def _decode(coder: Any, model: Any, amount: "int | NDArray[np.float32]") -> NDAr
     return decoded
 
 
-def _checksum(codes: Codes) -> bytes:
-    return zlib.crc32(codes.astype("<i8").tobytes()).to_bytes(CHECKSUM, "little")
-
-
-def _check(codes: Codes, checksum: memoryview) -> None:
-    if _checksum(codes) != checksum:
+def _check(checksum: int, written: memoryview) -> None:
+    if checksum != int.from_bytes(written, "little"):
         raise TokenFileError(
             "the decoded codes do not match their checksum: the model gives other probabilities than it gave when the "
             "file was written. Use the same weights, device and dtype."
