@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import tokzoo
+from tokzoo import verify
 from tokzoo._files import write_atomically
 from tokzoo.data.batches import evaluation_images
 from tokzoo.data.readers import ImageFolder
@@ -131,6 +132,7 @@ def main() -> None:
     tok.name = arguments.name
     folder = Path("checkpoints") / arguments.name
     tok.save_pretrained(folder, dtype=torch.float16)
+    verify.record(folder)
     tok = tokzoo.from_pretrained(folder)
     scores = probe(tok, arguments.photos)
     steps = next(

@@ -39,7 +39,7 @@ def run(case: Case) -> dict[str, Tensor]:
         asked = dict(num_tokens=budget, max_error=request["desired_reconstruction_quality"])
         tokens = model.encode(images, **asked)
         seen = encoder(images, **asked)
-        codes = model.codes(tokens)
+        codes = model.codes(tokens).to(model.dtype)
         predicted = to_tokens(decoder.head.predict(decoder.fill(Features(codes, tokens.layout, valid=tokens.valid))))
         named = {
             "halt_logits": seen.aux["halt_logits"].unsqueeze(-1),
