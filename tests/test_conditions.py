@@ -15,6 +15,7 @@ from tokzoo import conditions, registry
 from tokzoo._torchvision import import_with_torchvision
 from tokzoo.conditions import Condition, ConditionHelper
 from tokzoo.encoders.latent_query import LatentQueryEncoder
+from tokzoo.reconstruction import reconstruct
 from tokzoo.registry import Architecture
 from tokzoo.tokenizers.tatitok.config import TINY
 from tokzoo.tokenizers.tatitok.model import Tatitok
@@ -179,7 +180,7 @@ def test_without_open_clip_the_error_names_the_extra(monkeypatch: pytest.MonkeyP
         conditions.ClipText()
 
 
-# --- training --------------------------------------------------------------------------------------------------------
+# --- what passes them on ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -214,6 +215,12 @@ def config(photos: Path, out: Path, model: str, **changes: object) -> TrainConfi
     loss = LossConfig(perceptual=0.0)
     few = dict(steps=3, batch_size=4, loss=loss, device="cpu", precision="float32", eval_every=3, save_every=3)
     return TrainConfig(data=str(photos), out=str(out), model=model, **few, **changes)  # type: ignore[arg-type]
+
+
+def test_reconstructing_photos_gives_an_empty_text(photos: Path) -> None:
+    SEEN.clear()
+    result = reconstruct(Guided(TINY).eval(), sorted(photos.rglob("*.png"))[:3])
+    assert len(result.photos) == 3 and SEEN == [()]
 
 
 def test_training_gives_every_photo_its_caption(guided: str, photos: Path, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tokzoo import images as photos
 from tokzoo import registry
 from tokzoo._files import replace_atomically
+from tokzoo.conditions.contract import helpers_of
 from tokzoo.contact_sheet import contact_sheet
 from tokzoo.demo import DemoResult, PhotoResult, Prefix
 from tokzoo.losses.reconstruction import psnr
@@ -21,27 +23,29 @@ COLUMNS = 4  # photos side by side on a comparison
 
 @torch.no_grad()
 def reconstruct(tok: VisualTokenizer, paths: Sequence[Path]) -> DemoResult:
-    """Encodes and decodes photos, `BATCH` at a time.
+    """Encodes and decodes photos, `BATCH` at a time. A tokenizer that reads text is given an empty one.
 
     Raises:
         ValueError: no paths, or a photo that cannot be read.
     """
     if not paths:
         raise ValueError("there are no photos to reconstruct")
+    helpers = {name: helper.to(tok.device) for name, helper in helpers_of(tok.conditions).items()}
     results: list[PhotoResult] = []
     bits: list[int] = []
     seconds = 0.0
     for start in range(0, len(paths), BATCH):
         batch = paths[start : start + BATCH]
         images = tok.preprocess(batch)
+        given: dict[str, Any] = {name: helper.condition(images) for name, helper in helpers.items()}
         began = time.perf_counter()
-        tokens = tok.encode(images)
-        decoded = tok.decode(tokens).cpu()
+        tokens = tok.encode(images, **given)
+        decoded = tok.decode(tokens, **given).cpu()
         seconds += time.perf_counter() - began
         counted = tokens.bits()
         bits += [] if counted is None else counted.tolist()
         scores = psnr(decoded, images.cpu())
-        prefixes = _prefixes(tok, tokens, images.cpu())
+        prefixes = _prefixes(tok, tokens, images.cpu(), given)
         for row, path in enumerate(batch):
             results.append(
                 PhotoResult(
@@ -65,13 +69,15 @@ def reconstruct(tok: VisualTokenizer, paths: Sequence[Path]) -> DemoResult:
     )
 
 
-def _prefixes(tok: VisualTokenizer, tokens: Tokens, images: torch.Tensor) -> list[tuple[Prefix, ...]]:
+def _prefixes(
+    tok: VisualTokenizer, tokens: Tokens, images: torch.Tensor, given: dict[str, Any]
+) -> list[tuple[Prefix, ...]]:
     """Per photo what its first 1, 2, 4, ... tokens give; nothing where the tokenizer is not ordered."""
     spec = tok.token_spec
     found: list[list[Prefix]] = [[] for _ in images]
     lengths = [2**power for power in range(tokens.num_tokens.bit_length()) if 2**power >= spec.lengths[0]]
     for length in lengths if spec.ordered else ():
-        decoded = tok.decode(tokens[:, :length]).cpu()
+        decoded = tok.decode(tokens[:, :length], **given).cpu()
         for row, score in enumerate(psnr(decoded, images)):
             found[row].append(Prefix(num_tokens=length, image=photos.to_image(decoded[row]), psnr=float(score)))
     return [tuple(row) for row in found]

@@ -1,16 +1,13 @@
 """CLIP's text tower, token by token. B batch, T = 77 tokens of text, D width."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokzoo._torchvision import import_with_torchvision
 from tokzoo.conditions.contract import ConditionHelper
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class ClipText(ConditionHelper):
@@ -30,7 +27,7 @@ class ClipText(ConditionHelper):
         ImportError: open_clip is missing.
     """
 
-    def __init__(self, tower: "nn.Module | None" = None, tokenize: Any = None):
+    def __init__(self, tower: Any = None, tokenize: Callable[[list[str]], Tensor] | None = None):
         super().__init__()
         try:
             open_clip = import_with_torchvision("open_clip")
@@ -38,10 +35,12 @@ class ClipText(ConditionHelper):
             raise ImportError("CLIP's text features need open_clip: pip install 'tokzoo[text]'") from error
         if tower is None:
             tower = open_clip.create_model("ViT-L-14-336", pretrained="openai", force_quick_gelu=True)
-        self.embedding, self.positions = tower.token_embedding, tower.positional_embedding
-        self.transformer, self.norm_out = tower.transformer, tower.ln_final
+        self.embedding: nn.Module = tower.token_embedding
+        self.positions: nn.Parameter = tower.positional_embedding
+        self.transformer: nn.Module = tower.transformer
+        self.norm_out: nn.Module = tower.ln_final
         self.register_buffer("mask", tower.attn_mask, persistent=False)
-        self.tokenize = tokenize or open_clip.get_tokenizer("ViT-L-14-336")
+        self.tokenize: Callable[[list[str]], Tensor] = tokenize or open_clip.get_tokenizer("ViT-L-14-336")
 
     @torch.no_grad()
     def forward(self, captions: Sequence[str]) -> Tensor:

@@ -94,7 +94,7 @@ class TextMaskTokenDecoder(MaskTokenDecoder):
         self.text_positions = nn.Parameter(torch.empty(text_length, width))
         nn.init.normal_(self.text_positions, std=width**-0.5)
 
-    def forward(self, codes: Features, *, text: Tensor) -> Tensor:
+    def forward(self, codes: Features, *, text: Tensor) -> Tensor:  # type: ignore[override]
         return self.head(self.fill(codes, self.embed_text(text) + self.text_positions))
 
 

@@ -1,6 +1,7 @@
 """What a run's tokenizer needs besides pixels. B batch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class Conditioning:
         self.helpers = {name: helper.to(device) for name, helper in helpers_of(tok.conditions).items()}
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, labels: Sequence[str] | None) -> dict[str, Tensor]:
+    def __call__(self, images: Tensor, labels: Sequence[str] | None) -> dict[str, Any]:
         """Images (B, 3, H, W) and their labels -> the conditions by name."""
         made = self.tok.prepare(images)
         captions = None

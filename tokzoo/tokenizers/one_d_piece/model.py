@@ -37,12 +37,13 @@ class OneDPiece(Titok):
         sample: bool = False,
         generator: torch.Generator | None = None,
         length: Tensor | None = None,
+        **conditions: Tensor,
     ) -> TokenizerOutput:
         """As every tokenizer's; with `length`, int64 () or one per image (B, 1), the decoder reads only so many tokens.
 
         The others are hidden rather than cut off, so that shapes, and with them the compiled graph, stay the same.
         """
-        features, quantized = self._quantize(images, sample=sample, generator=generator)
+        features, quantized = self._quantize(images, sample=sample, generator=generator, conditions=conditions)
         tokens = self._to_tokens(images, features, quantized)
         kept = None
         if length is not None:
