@@ -107,8 +107,9 @@ def test_kmeans_of_fewer_points_than_rows_and_of_none() -> None:
 
 def test_dead_rows_move_onto_latents_and_live() -> None:
     quantizer = RevivedQuantizer(EmaVectorQuantizer(32, 2), every=5).train()
-    quantizer.inner.codebook.copy_(100 + draw(32, 2))
-    quantizer.inner.codebook[0] = 0  # all others are far from all latents
+    rows = 100 + draw(32, 2)
+    rows[0] = 0  # all others are far from all latents
+    quantizer.inner.replace_rows(torch.arange(32), rows)
     latents = draw(4, 64, 2, seed=1)
     used = []
     for _ in range(20):
@@ -116,8 +117,7 @@ def test_dead_rows_move_onto_latents_and_live() -> None:
         used.append(code_usage(indices, (32,))[0].used)
     assert used[0] < 5 and used[-1] > 25
     plain = EmaVectorQuantizer(32, 2).train()
-    plain.codebook.copy_(100 + draw(32, 2))
-    plain.codebook[0] = 0
+    plain.replace_rows(torch.arange(32), rows)
     for _ in range(20):
         indices = plain(latents).indices
     assert code_usage(indices, (32,))[0].used < 5
