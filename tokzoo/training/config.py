@@ -33,7 +33,7 @@ class LossConfig:
     perceptual_start: int = 0
     perceptual_images: int | None = None
     quantizer: dict[str, float] = field(
-        default_factory=lambda: {"commitment_loss": 0.25, "codebook_loss": 1.0, "kl_loss": 1e-6}
+        default_factory=lambda: {"commitment_loss": 0.25, "codebook_loss": 1.0, "index_loss": 1.0, "kl_loss": 1e-6}
     )
     entropy: float = 0.0
     adversarial: float = 0.0
@@ -71,7 +71,8 @@ class TrainConfig:
     Args:
         data: a folder of images (any depth), or a zip with images.
         out: folder for checkpoints, logs and the final model; a run that was stopped there goes on where it was.
-        model: a registered name, `titok_nano` if nothing is said; `overrides` change fields of its config.
+        model: a registered name, `titok_nano` if nothing is said; `overrides` change fields of its config. Or all in
+            one, `{name: grid, encoder: {name: cnn}, ...}`, name and overrides.
         init: weights to start from, anything that `tokzoo.from_pretrained` takes; without `model` it says the model
             too. Weights of another architecture than `model` are taken if all their names and shapes fit.
         freeze: prefixes of parameter names that stay as they are (`encoder`, `quantizer`, `decoder.head` ...).
@@ -94,7 +95,7 @@ class TrainConfig:
 
     data: str
     out: str
-    model: str | None = None
+    model: str | dict[str, Any] | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
     freeze: tuple[str, ...] = ()
@@ -124,6 +125,12 @@ class TrainConfig:
     max_seconds: float | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, dict):
+            overrides = {**self.model, **self.overrides}
+            if "name" not in overrides:
+                raise ValueError(f"a model described by a mapping needs its name; got {sorted(self.model)}")
+            object.__setattr__(self, "model", overrides.pop("name"))
+            object.__setattr__(self, "overrides", overrides)
         if self.steps < 1 or self.batch_size < 1:
             raise ValueError(f"steps and batch_size must be at least 1; got {self.steps} and {self.batch_size}")
         if self.recipe == "titok_two_stage" and not 0 < self.stage_one_steps < self.steps:

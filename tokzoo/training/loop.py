@@ -21,13 +21,14 @@ from tokzoo._files import write_atomically
 from tokzoo.data.batches import Chosen, Photos, Prefetcher, TrainingImages, evaluation_images
 from tokzoo.data.readers import ImageFolder
 from tokzoo.losses.reconstruction import psnr
+from tokzoo.quantizers.usage import MOST_VALUES, CodeUse
 from tokzoo.quantizers.vector import VectorQuantizer
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.training import checkpoints
 from tokzoo.training.conditioning import Conditioning
 from tokzoo.training.config import OptimizerConfig, TrainConfig, differences, plain
 from tokzoo.training.ema import Ema
-from tokzoo.training.objectives import CodeUse, Losses
+from tokzoo.training.objectives import Losses
 from tokzoo.training.recipes import Stage, build_model, build_stages
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ class StageLoop:
         quantizer = self.tok.quantizer
         if not every or local % every or local > REVIVE_UNTIL * self.stage.steps:
             return
-        if isinstance(quantizer, VectorQuantizer) and quantizer.codebook.requires_grad and self.code_use is not None:
+        learns = all(value.requires_grad for value in quantizer.parameters())
+        if self.code_use is not None and isinstance(quantizer, VectorQuantizer) and quantizer.replaceable and learns:
             generator = torch.Generator().manual_seed(hash_of(self.config.seed, step, 1 << 20))
             self.code_use.revive(quantizer, self.accelerator.gather(latents.detach()), generator)
 
@@ -254,7 +256,9 @@ class StageLoop:
 
     def _code_use(self) -> CodeUse | None:
         levels = self.tok.token_spec.levels
-        return None if levels is None or len(levels) != 1 else CodeUse(levels[0]).to(self.accelerator.device)
+        if levels is None or len(levels) != 1 or levels[0] > MOST_VALUES:
+            return None
+        return CodeUse(levels[0]).to(self.accelerator.device)
 
     def _adversary(self) -> torch.optim.Optimizer | None:
         if self.objective.discriminator is None:

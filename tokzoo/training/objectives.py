@@ -10,18 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.layers.precision import without_autocast
 from tokzoo.losses.adversarial import LeCam, PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
-from tokzoo.losses.entropy import entropy_loss
 from tokzoo.losses.perceptual import perceptual_loss
-from tokzoo.quantizers.gaussian import GaussianBottleneck
-from tokzoo.quantizers.vector import VectorQuantizer
+from tokzoo.parts import Quantizer
 from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
 from tokzoo.training.config import LossConfig
-
-ENTROPY_TEMPERATURE = 0.01  # of the squared distances between unit vectors, arXiv:2310.05737
-USAGE_DECAY = 0.99
-DEAD_SHARE = 0.02  # of the mean use, below which a code is dead
 
 
 class Losses(NamedTuple):
@@ -146,67 +139,16 @@ class ProxyCodes(Objective):
         return Losses(total, terms, output)
 
 
-class CodeUse(nn.Module):
-    """Running use of a codebook: which share lives, how evenly, and new places for dead codes.
-
-    Args:
-        codebook_size: K.
-    """
-
-    counts: Tensor
-
-    def __init__(self, codebook_size: int):
-        super().__init__()
-        self.register_buffer("counts", torch.zeros(codebook_size))
-
-    @torch.no_grad()
-    def update(self, indices: Tensor) -> None:
-        """Takes in the indices (B, L) of a batch."""
-        seen = torch.bincount(indices.flatten(), minlength=len(self.counts)).to(self.counts)
-        self.counts.lerp_(seen, 1 - USAGE_DECAY)
-
-    def usage(self) -> float:
-        """Share of codes that are not dead."""
-        return float((self.counts > DEAD_SHARE * self.counts.mean()).float().mean())
-
-    def perplexity(self) -> float:
-        """exp of the entropy of the running use, in codes."""
-        shares = self.counts / self.counts.sum().clamp_min(1e-12)
-        return float((-(shares * shares.clamp_min(1e-12).log()).sum()).exp())
-
-    @torch.no_grad()
-    def revive(self, quantizer: VectorQuantizer, latents: Tensor, generator: torch.Generator) -> int:
-        """Moves dead codes onto latents (B, L, C) drawn at random (arXiv:2005.00341, section 3.1); returns how many."""
-        dead = (self.counts <= DEAD_SHARE * self.counts.mean()).nonzero().squeeze(1)
-        points = latents.detach().flatten(0, 1).float()
-        if quantizer.normalize:
-            points = F.normalize(points, dim=-1)
-        chosen = torch.randint(len(points), (len(dead),), generator=generator, device=generator.device)
-        quantizer.codebook[dead] = points[chosen.to(points.device)].to(quantizer.codebook)
-        self.counts[dead] = self.counts.mean()
-        return len(dead)
-
-
 def _run(tok: nn.Module, images: Tensor, generator: torch.Generator, conditions: dict[str, Tensor]) -> TokenizerOutput:
-    """A continuous bottleneck trains on draws; a codebook draws nothing, and its graph compiles without a generator."""
-    plain = getattr(tok, "module", tok)  # DDP wraps in `module`
+    """Some quantizers train on draws; a codebook draws nothing, and its graph compiles without a generator."""
+    plain: Any = getattr(tok, "module", tok)  # DDP wraps in `module`
     options: dict[str, Any] = {**conditions, **plain.training_draws(generator)}
-    if isinstance(plain.quantizer, GaussianBottleneck):
+    if plain.quantizer.draws:
         options |= dict(sample=True, generator=generator)
     output: TokenizerOutput = tok(images, **options)
     return output
 
 
 def _code_entropy(tok: nn.Module, latents: Tensor) -> Tensor:
-    quantizer = getattr(getattr(tok, "module", tok), "quantizer", None)  # DDP wraps in `module`
-    if not isinstance(quantizer, VectorQuantizer):
-        raise ValueError("loss.entropy is for tokenizers with a codebook; set it to 0")
-    points = latents.flatten(0, -2).float()
-    if quantizer.normalize:
-        points = F.normalize(points, dim=-1)
-    with without_autocast(points.device):
-        rows = quantizer.rows()
-        closeness = 2 * points @ rows.t() - rows.square().sum(
-            -1
-        )  # minus the squared distance, up to a constant per point
-        return entropy_loss(closeness / ENTROPY_TEMPERATURE)
+    quantizer: Quantizer = getattr(tok, "module", tok).quantizer  # type: ignore[assignment]  # DDP wraps in `module`
+    return quantizer.entropy(latents).loss
