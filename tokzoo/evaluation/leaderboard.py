@@ -49,7 +49,8 @@ def render(results: Sequence[Result], plots: Path | None = None) -> str:
 
 
 def _section(name: str, group: list[Result], protocol: Protocol | None, plots: Path | None) -> str:
-    kept, left_out = [], []
+    kept: list[Result] = []
+    left_out: list[str] = []
     for result in group:
         try:
             check_comparable([*kept[:1], result], protocol)

@@ -192,7 +192,7 @@ def load_protocol(name: str | Path) -> Protocol:
 
 def parse_protocol(held: Mapping[str, Any]) -> Protocol:
     """A protocol of what its YAML holds."""
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in held.items()}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in held.items()}
     for key, kind in (("images", ImageSet), ("extractor", Network), ("bootstrap", Bootstrap)):
         if isinstance(values.get(key), Mapping):
             _check_fields(f"{key} of a protocol", values[key], kind)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -132,7 +132,7 @@ class MixedBlock(nn.Module):
         return torch.cat([_conv(self.b0, hidden), middle, outer, pooled], dim=1)
 
 
-def _conv(conv: nn.Module, hidden: Tensor) -> Tensor:
+def _conv(conv: Any, hidden: Tensor) -> Tensor:
     made: Tensor = conv(_same(hidden, conv.kernel_size, conv.stride))
     return made.relu_()
 

@@ -177,7 +177,7 @@ def save_moments(moments: Moments, file: str | Path, *, spatial: Moments | None 
             arrays |= {"mu_s": spatial.mean.numpy(), "sigma_s": spatial.covariance.numpy()}
         about = json.dumps({"count": moments.count, **asdict(moments.origin)})
         with replace_atomically(file) as temporary:
-            np.savez(temporary, about=np.array(about), **arrays)
+            np.savez(temporary, about=np.array(about), **arrays)  # type: ignore[arg-type]
     elif file.suffix == ".pt":
         published = {"mu": moments.mean.numpy().astype(np.float32), "sigma": moments.covariance.numpy()}
         with replace_atomically(file) as temporary:
