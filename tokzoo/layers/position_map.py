@@ -19,7 +19,6 @@ def resize_positions(table: Tensor, height: int, width: int) -> Tensor:
     side = round(len(table) ** 0.5)
     if (height, width) == (side, side):
         return table
-    resized = F.interpolate(
-        to_map(table.unsqueeze(0), side, side), size=(height, width), mode="bicubic", antialias=True
-    )
-    return to_tokens(resized).squeeze(0)
+    plane = to_map(table.float().unsqueeze(0), side, side)  # half precision has no such kernel on a CPU
+    resized = F.interpolate(plane, size=(height, width), mode="bicubic", antialias=True)
+    return to_tokens(resized).squeeze(0).to(table.dtype)

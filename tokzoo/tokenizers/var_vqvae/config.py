@@ -34,5 +34,5 @@ TINY = VarVqvaeConfig(
     code_dim=8,
     attention_levels=(2,),
     codebook_size=16,
-    scales=(1, 2, 4),
+    scales=(1, 2, 3, 4),
 )
