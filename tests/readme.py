@@ -19,7 +19,9 @@ def model_table() -> str:
     for name in registry.list_models(pretrained=True):
         architecture, weights = registry.find(name)
         where = f"`{weights.sources[0].repo}`" if weights.sources else "shipped" if weights.shipped else "by hand"
-        scores = ", ".join(f"{score.metric} {score.value:g}" for score in weights.scores) or "see its card"
+        first = {score.metric: score.value for score in reversed(weights.scores)}  # of each metric; `info` tells all
+        scores = ", ".join(f"{metric} {value:g}" for metric, value in reversed(first.items()))
+        scores = scores or ("see its card" if weights.shipped else "-")
         lines.append(
             f"| `{name}` | {architecture.token_type} | {where} | {weights.licence} | {scores} | {weights.checked} |"
         )

@@ -89,8 +89,8 @@ def _weights(tag: str, folder: str, note: str) -> Weights:
     return Weights(
         tag=tag,
         sources=(Source(repo="xuantonglll/ELM", files=(f"bae/{folder}/binaryae_ema.th",)),),
-        code_licence="NOASSERTION",
-        licence="NOASSERTION",
+        code_licence="all rights reserved",
+        licence="all rights reserved",
         checked="manifest",
         note=f"{note} The repository of the code has no licence file.",
     )
