@@ -161,7 +161,7 @@ def test_published_answers_name_registered_models_and_fit_them() -> None:
         architecture, weights = tokzoo.registry.find(entry["model"])
         assert weights is not None
         assert len(entry["indices"]) == architecture.config.num_tokens
-        assert 0 <= min(entry["indices"]) and max(entry["indices"]) < architecture.config.codebook_size
+        assert min(entry["indices"]) >= 0 and max(entry["indices"]) < architecture.config.codebook_size
         assert torch.tensor(entry["cells"]).shape == (verify.CELLS, verify.CELLS, 3)
         assert len(entry["image_sha256"]) == 64 and entry["source"]
 
