@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokzoo.encoders.halting_query import ERRORS
+from tokzoo.layers.patches import to_tokens
 from tokzoo.quantizers.nearest import nearest_rows
+from tokzoo.tokenizers.alit.model import Alit
 from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
 from tokzoo.tokenizers.karl.model import Karl
 from tokzoo.training.config import LossConfig
@@ -70,8 +72,13 @@ class KarlCodes(Objective):
     def forward(
         self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
     ) -> Losses:
+        check_has_base(unwrapped(tok))
         passes = two_passes(tok, images, self.asked, generator, paint=False)
-        return mean_of([distillation(tok, output, output.reconstruction, self.weights) for output in passes])
+        parts = []
+        for output in passes:
+            terms = base_terms(tok, output, output.reconstruction)
+            parts.append(with_quantizer(Losses(torch.stack(list(terms.values())).sum(), terms, output), self.weights))
+        return mean_of(parts)
 
 
 def with_halting(weights: LossConfig) -> LossConfig:
@@ -107,33 +114,92 @@ def karl_budgets(num_tokens: int) -> list[int]:
     return list(range(step, num_tokens * 3 // 2, step))
 
 
+class AlitPixels(Reconstruction):
+    """ALIT on pixels: in each step so many rounds as chance says, and what comes out after the last of them.
+
+    arXiv:2411.02393, section 3 and the authors' train stage `full_finetuning`. They go through the counts of rounds in
+    turn, and give each a discriminator of its own; here there is one.
+    """
+
+    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
+        plain = alit(tok)
+        rounds = 1 + int(torch.randint(plain.config.num_rounds, (), generator=generator, device=generator.device))
+        count = rounds * plain.config.round_tokens
+        output = tok(images, num_tokens=count, settle=False, sample=True, generator=generator)
+        return self.score(tok, images, output, step)
+
+
+class AlitCodes(Objective):
+    """ALIT's first stage: after every round, what the base tokenizer says of an image is predicted.
+
+    Early rounds weigh more, and patches that are told well are blanked by chance. arXiv:2411.02393, the authors' train
+    stage `latent_distillation_pretrain`.
+    """
+
+    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
+        check_has_base(alit(tok))
+        count = alit(tok).config.num_rounds
+        output = tok(images, every=True, paint=False, sample=True, generator=generator)
+        parts = [base_terms(tok, output, output.aux[f"predicted_{number}"]) for number in range(count)]
+        first = "cross_entropy" if "cross_entropy" in parts[0] else "code_error"  # which the weight of a round is for
+        total = torch.zeros((), device=images.device)
+        for part, weight in zip(parts, round_weights(count), strict=True):
+            total = total + sum((weight if name == first else 1.0) * value for name, value in part.items())
+        terms = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+        return with_quantizer(Losses(total, terms, output), self.weights)
+
+
+ROUND_WEIGHTS = (2.5, 2.0, 1.5, 1.25)  # then 1
+
+
+def round_weights(count: int) -> list[float]:
+    """Weight of each of `count` rounds."""
+    return [*ROUND_WEIGHTS, *[1.0] * count][:count]
+
+
+def alit(tok: nn.Module) -> Alit:
+    """The tokenizer that is trained, if it is an ALIT."""
+    plain = unwrapped(tok)
+    if not isinstance(plain, Alit):
+        raise TypeError(f"recipe alit trains an Alit; got a {type(plain).__name__}")
+    return plain
+
+
 # --- what both have in common ----------------------------------------------------------------------------------------
 
 
-def distillation(tok: nn.Module, output: TokenizerOutput, predicted: Tensor, weights: LossConfig) -> Losses:
+def base_terms(tok: nn.Module, output: TokenizerOutput, predicted: Tensor) -> dict[str, Tensor]:
     """How far `predicted` (B, K or C, h, w) is from the base tokenizer's own words for the images.
 
     Of a codebook: cross entropy with the nearest code, and square distance of the expected code to it. Of a variational
     autoencoder: square distance of the latents.
     """
-    base = output.aux["base"].detach()  # (B, P, C)
-    head = unwrapped(tok).decoder.head  # type: ignore[union-attr]
-    if hasattr(head, "codebook"):
-        rows = head.codebook.weight.detach()
-        indices = nearest_rows(base.flatten(0, 1).float(), rows.float()).view(base.shape[:2])
-        expected = head.expected(predicted.float()).flatten(2).transpose(1, 2)
-        terms = {
-            "cross_entropy": F.cross_entropy(predicted.float().flatten(2), indices),
-            "code_error": F.mse_loss(expected, F.embedding(indices, rows)),
-        }
-    else:
-        terms = {"code_error": F.mse_loss(predicted.float().flatten(2).transpose(1, 2), base.float())}
-    total = torch.stack(list(terms.values())).sum()
-    for name, value in output.losses.items():
+    base = output.aux["base"].detach().float()  # (B, P, C)
+    predicted, head = predicted.float(), unwrapped(tok).decoder.head  # type: ignore[union-attr]
+    if not hasattr(head, "codebook"):
+        return {"code_error": F.mse_loss(to_tokens(predicted), base)}
+    rows = head.codebook.weight.detach().float()
+    indices = nearest_rows(base.flatten(0, 1), rows).view(base.shape[:2])
+    return {
+        "cross_entropy": F.cross_entropy(predicted.flatten(2), indices),
+        "code_error": F.mse_loss(to_tokens(head.expected(predicted)), F.embedding(indices, rows)),
+    }
+
+
+def check_has_base(tok: VisualTokenizer) -> None:
+    """Raises ValueError for a model without a base tokenizer."""
+    if tok.config.base.kind == "none":
+        raise ValueError("this model has no base tokenizer, and so no first stage: set stage_one_steps to 0")
+
+
+def with_quantizer(losses: Losses, weights: LossConfig) -> Losses:
+    """`losses` and the quantizer's own terms."""
+    total, terms = losses.total, dict(losses.terms)
+    for name, value in losses.output.losses.items():
         if weights.quantizer.get(name):
             terms[name] = value
             total = total + weights.quantizer[name] * value
-    return Losses(total, terms, output)
+    return Losses(total, terms, losses.output)
 
 
 def mean_of(parts: list[Losses]) -> Losses:

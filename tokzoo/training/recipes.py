@@ -41,11 +41,11 @@ def build_model(config: TrainConfig) -> VisualTokenizer:
         ValueError: weights of another architecture that do not fit.
     """
     if config.init is None:
-        return hub.create_model(config.model or DEFAULT_MODEL, **config.overrides)
+        return hub.create_model(str(config.model or DEFAULT_MODEL), **config.overrides)
     given = hub.from_pretrained(config.init)
     if config.model in (None, hub.architecture_of(given).name):
         return hub.from_pretrained(config.init, **config.overrides) if config.overrides else given
-    tok = hub.create_model(config.model, **config.overrides)
+    tok = hub.create_model(str(config.model), **config.overrides)
     _state.check_fit(tok.state_dict(), given.state_dict(), f"init={config.init}")
     tok.load_state_dict(given.state_dict())
     return tok
@@ -96,9 +96,12 @@ def adaptive_length(config: TrainConfig) -> list[Stage]:
     In the first stage the base, `teacher`, stays as it is; in the second all learns. Without a base there are pixels
     only.
     """
+    codes, pixels = {
+        "karl": (adaptive.KarlCodes, adaptive.KarlPixels),
+        "alit": (adaptive.AlitCodes, adaptive.AlitPixels),
+    }[config.recipe]
     stages = []
     if config.stage_one_steps:
         lend = None if config.teacher is None else adaptive.lend(hub.from_pretrained(config.teacher))
-        codes = adaptive.KarlCodes(config.loss)
-        stages.append(Stage(codes, ("",), config.stage_one_steps, lend, frozen=adaptive.BASE))
-    return [*stages, Stage(adaptive.KarlPixels(config.loss), ("",), config.steps - config.stage_one_steps)]
+        stages.append(Stage(codes(config.loss), ("",), config.stage_one_steps, lend, frozen=adaptive.BASE))
+    return [*stages, Stage(pixels(config.loss), ("",), config.steps - config.stage_one_steps)]

@@ -1,7 +1,7 @@
 """ALIT, arXiv:2411.02393: tokens in rounds, until an image is told well enough. It decodes inside of encode."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -150,6 +150,16 @@ class Alit(VisualTokenizer):
             losses = {name: torch.stack([part.quantized.losses[name] for part in rounds]).sum() for name in losses}
         made = head(filled) if paint else head.predict(filled)
         return TokenizerOutput(made, features.latents, tokens, quantized.codes, losses, aux)
+
+    def keep_part(self, part: Literal["encoder", "decoder"]) -> None:
+        """Drops the encoder; the decoder stays, since encoding needs it.
+
+        Raises:
+            ValueError: `part="encoder"`.
+        """
+        if part == "encoder":
+            raise ValueError("ALIT decodes inside of encode, so its encoder alone is of no use: load it whole")
+        super().keep_part(part)
 
     def rounds(
         self,
