@@ -290,7 +290,7 @@ def two_at_once(trial: Trial) -> Answer:
 def offline_miss(trial: Trial) -> Answer:
     answer = trial.load("tiny_on_hub.twice", client=trial.offline)
     url = f"{trial.server.url}/authors/tiny/resolve/main/{WEIGHTS}"
-    for fact in (url, "`tokzoo download tiny_on_hub.twice`", str(trial.cache), "models--authors--tiny", "load_weights"):
+    for fact in (url, "`tokzoo download tiny_on_hub.twice`", str(trial.cache), "models--authors--tiny", "file=PATH"):
         assert fact in answer["message"], fact
     assert not trial.server.requests
     return answer

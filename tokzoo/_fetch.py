@@ -86,9 +86,10 @@ def fetch(wanted: Iterable[Wanted], download: Download, *, missing: str, name: s
             cache_only = cache_only or failures[-1].hub_is_out_of_reach
             if isinstance(error, OSError) or download.force:
                 continue
-            path = try_to_load_from_cache(file.repo, file.path, download.cache_dir, file.revision)  # the client did not
-            if not isinstance(path, str):
+            cached = try_to_load_from_cache(file.repo, file.path, download.cache_dir, file.revision)  # it did not look
+            if not isinstance(cached, str):
                 continue
+            path = cached
         check_hash(Path(path), file.sha256)
         return Path(path)
     tried = zip(files, failures, strict=True)

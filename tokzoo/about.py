@@ -71,10 +71,9 @@ def model_card(model: "VisualTokenizer", repo: str, *, licence: str | None = Non
 def tokens_in_words(spec: "TokenSpec") -> str:
     """How many tokens, what one is, and what a sample costs in bits."""
     (least, most), full = spec.lengths, spec.layout.num_tokens
-    varies = type(spec.layout).__name__ == "Sequence" and least != most
-    many = f"{full or most}" + (
-        f" ({'any prefix of ' if spec.ordered else ''}{least} to {most} decode)" if varies else ""
-    )
+    many = f"{full or most}"
+    if type(spec.layout).__name__ == "Sequence" and least != most:
+        many += f" ({'any prefix of ' if spec.ordered else ''}{least} to {most} decode)"
     if spec.levels is None:
         return f"{many}, continuous, {spec.channels} channels each; layout {spec.layout}"
     slots = f"1 of {spec.levels[0]}" if len(spec.levels) == 1 else f"{len(spec.levels)} codes of {_runs(spec.levels)}"
@@ -143,6 +142,7 @@ def _weights(architecture: Architecture, weights: Weights) -> list[str]:
     lines += [f"  hub         {source.repo}: {' or '.join(source.files)}" for source in weights.sources]
     if weights.manual is not None:
         lines += [f"  by hand     {weights.manual.file} from {weights.manual.url}"]
+    lines += [f"  by hand     {weights.manual.file} from {weights.manual.url}"] if weights.manual else []
     lines += [f"  here        {_where(name, weights)}"]
     lines += [f"  published   {score.metric} {score.value:g} ({score.protocol})" for score in weights.scores]
     lines += [f"  checked     {CHECKED[weights.checked]}"]
@@ -160,6 +160,8 @@ def _where(name: str, weights: Weights) -> str:
             return f"in the cache, works offline: {file} ({_count(file.stat().st_size)}B)"
     if weights.manual is not None:
         return "not known: a browser fetches it, and you give its path"
+    if weights.manual:
+        return f'no client can fetch it: do so, then tokzoo.from_pretrained("{name}", file=PATH)'
     return f"not in the cache; for use without a network fetch it once: tokzoo download {name}"
 
 
