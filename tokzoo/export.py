@@ -94,7 +94,7 @@ def export_onnx(tok: VisualTokenizer, folder: str | Path, *, opset: int = 20) ->
             "tokens with a geometry, or of which only some count, are more than one array: no ONNX of them"
         )
     tok = tok.to("cpu", torch.float32)
-    given = tokens.latents if tokens.indices is None else tokens.indices
+    given: Tensor = tokens.latents if tokens.indices is None else tokens.indices  # type: ignore[assignment]
     with torch.no_grad():
         encoder = _write(EncodeGraph(tok), images, folder / "encoder.onnx", ("images", "tokens"), opset)
         decoder = _write(DecodeGraph(tok, tokens), given, folder / "decoder.onnx", ("tokens", "images"), opset)
@@ -125,9 +125,8 @@ def _write(graph: nn.Module, example: Tensor, file: Path, names: tuple[str, str]
         except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise RuntimeError(f"torch makes no ONNX graph of this {file.stem}: {reason}") from error
-        assert program is not None
         with replace_atomically(file) as temporary:
-            program.save(temporary)
+            program.save(temporary)  # type: ignore[union-attr]
     return file
 
 

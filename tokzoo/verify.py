@@ -265,7 +265,7 @@ def _published_answer(tok: VisualTokenizer, entry: dict[str, Any], image: str | 
     ok = error <= CELL_ERROR
     if image is not None and _digest(Path(image)) == entry["image_sha256"]:
         photo = images.to_tensor(images.open_image(Path(image)))[None].to(tok.device)
-        share = float((tok.encode(photo).indices == wanted).float().mean())
+        share = float(torch.eq(tok.encode(photo).indices, wanted).float().mean())  # type: ignore[arg-type]
         said += f"; {share:.1%} of the {wanted.numel()} tokens are equal ({entry['note']})"
         ok = ok and share >= PUBLISHED_SHARE
     else:
