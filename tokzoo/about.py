@@ -142,7 +142,6 @@ def _weights(architecture: Architecture, weights: Weights) -> list[str]:
     lines += [f"  hub         {source.repo}: {' or '.join(source.files)}" for source in weights.sources]
     if weights.manual is not None:
         lines += [f"  by hand     {weights.manual.file} from {weights.manual.url}"]
-    lines += [f"  by hand     {weights.manual.file} from {weights.manual.url}"] if weights.manual else []
     lines += [f"  here        {_where(name, weights)}"]
     lines += [f"  published   {score.metric} {score.value:g} ({score.protocol})" for score in weights.scores]
     lines += [f"  checked     {CHECKED[weights.checked]}"]
@@ -160,8 +159,6 @@ def _where(name: str, weights: Weights) -> str:
             return f"in the cache, works offline: {file} ({_count(file.stat().st_size)}B)"
     if weights.manual is not None:
         return "not known: a browser fetches it, and you give its path"
-    if weights.manual:
-        return f'no client can fetch it: do so, then tokzoo.from_pretrained("{name}", file=PATH)'
     return f"not in the cache; for use without a network fetch it once: tokzoo download {name}"
 
 
