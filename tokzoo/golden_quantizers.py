@@ -33,7 +33,7 @@ def run_dimension_wise(case: Case) -> dict[str, Tensor]:
     about = case.config
     low, high, reach = about["min_range"], about["max_range"], about["std_range"]
     values, grid = torch.from_numpy(case.inputs["x"]), torch.from_numpy(case.inputs["grid"])
-    ours = {}
+    ours: dict[str, Tensor] = {}
     for count in case.settings["levels"]:
         quantizer = DimensionWiseQuantizer(1, count, low=low, high=high, reach=reach)
         quantizer.load_values(torch.from_numpy(case.recorded[f"recon_{count}"]))  # a buffer of the published file

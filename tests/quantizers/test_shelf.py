@@ -110,6 +110,15 @@ class TestEveryOne:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert torch.equal(quantizer(latents.float()).codes, full.codes)
 
+    def test_cast_to_bfloat16_it_still_computes_in_float32(self, name: str) -> None:
+        quantizer, cast = make(name), make(name).bfloat16()
+        latents = latents_for(quantizer)
+        made = cast(latents)
+        assert made.codes.dtype == torch.float32 and made.codes.isfinite().all()
+        if not list(quantizer.parameters()) and name != "vq_frozen":  # no weights were rounded: all numbers stay
+            assert torch.equal(made.codes, quantizer(latents).codes)
+            assert made.indices is None or torch.equal(made.indices, quantizer(latents).indices)
+
     def test_a_width_that_it_does_not_take_is_named(self, name: str) -> None:
         quantizer = make(name)
         wide = torch.zeros(2, TOKENS, quantizer.latent_dim + 1)

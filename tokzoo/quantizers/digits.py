@@ -4,14 +4,16 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from tokzoo.layers.precision import KeepsFloat32
 
 EXACT = 2**24  # whole numbers below it are exact in float32
 MOST_BITS = 63  # of an index
 GROUP = 8  # bits of a slot, where a code has more than 63
 
 
-class Digits(nn.Module):
+class Digits(KeepsFloat32):
     """Mixed-radix numbers: digit c of a code has `sizes[c]` values; consecutive digits share a slot.
 
     Args:
@@ -25,6 +27,8 @@ class Digits(nn.Module):
     Raises:
         ValueError: slots that do not hold all digits, or one of more than 63 bits.
     """
+
+    float32 = ("table",)
 
     def __init__(self, sizes: Sequence[int], slots: Sequence[int] | None = None, *, first_is_high: bool = False):
         super().__init__()

@@ -6,12 +6,13 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
+from tokzoo.layers.precision import KeepsFloat32
 from tokzoo.parts import Quantizer, check_indices, check_width, mean_square
 from tokzoo.quantizers.through import straight_through
 from tokzoo.tokens import Layout, Quantized
 
 
-class DimensionWiseQuantizer(Quantizer):
+class DimensionWiseQuantizer(KeepsFloat32, Quantizer):
     """Normal latents to levels of equal chance, after training: nothing is learned. TokenBridge, arXiv:2503.16430, 3.2.
 
     A channel is stretched so that `low`..`high` becomes -reach..reach, clipped, and given the nearest level; level i is
@@ -35,6 +36,7 @@ class DimensionWiseQuantizer(Quantizer):
 
     values: Tensor
     borders: Tensor
+    float32 = ("values", "borders")
 
     def __init__(
         self, code_dim: int, num_levels: int = 64, *, low: float = -5.0, high: float = 5.0, reach: float = 3.0

@@ -4,13 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tokzoo.layers.precision import KeepsFloat32
 from tokzoo.parts import mean_square
 from tokzoo.quantizers.ranks import sum_over_ranks
 from tokzoo.quantizers.through import Through, straight_through
 from tokzoo.quantizers.vector import VectorQuantizer
 
 
-class EmaVectorQuantizer(VectorQuantizer):
+class EmaVectorQuantizer(KeepsFloat32, VectorQuantizer):
     """Each row is a moving average of the latents assigned to it, not a parameter. arXiv:1711.00937, appendix A.1.
 
     Args:
@@ -23,6 +24,7 @@ class EmaVectorQuantizer(VectorQuantizer):
 
     average_counts: Tensor
     average_sums: Tensor
+    float32 = ("codebook", "average_counts", "average_sums")
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tokzoo.layers.precision import without_autocast
+from tokzoo.layers.precision import KeepsFloat32, without_autocast
 from tokzoo.parts import Quantizer, check_indices, check_width
 from tokzoo.quantizers.digits import Digits
 from tokzoo.quantizers.through import straight_through
@@ -15,7 +15,7 @@ from tokzoo.tokens import Layout, Quantized
 EPS = 1e-3  # by which the outermost values are kept within, or without, reach
 
 
-class FiniteScalarQuantizer(Quantizer):
+class FiniteScalarQuantizer(KeepsFloat32, Quantizer):
     """Rounds each channel to one of `levels[i]` values. arXiv:2309.15505, section 3.1, in the form that is used most.
 
     bound(x) = tanh(x + s) h - o, with h = (1 + 1e-3)(levels - 1) / 2, o = 1/2 for even levels else 0, s = atanh(o / h),
@@ -37,6 +37,7 @@ class FiniteScalarQuantizer(Quantizer):
     """
 
     least_level = 3
+    float32 = ("reach", "offset", "shift", "centre", "half_width")
 
     def __init__(self, levels: Sequence[int], *, slots: Sequence[int] | None = None):
         super().__init__()

@@ -229,7 +229,8 @@ class ScaleSmoothing(nn.Module):
 
     def forward(self, plane: Tensor, number: int) -> Tensor:
         conv = self.convs[self.conv_of_scale[number]]
-        smoothed = F.conv2d(plane, conv.weight.float(), conv.bias.float(), padding=1)  # type: ignore[union-attr, operator]
+        weight, bias = conv.weight.float(), conv.bias.float()  # type: ignore[union-attr, operator]
+        smoothed = F.conv2d(plane, weight, bias, padding=1)  # type: ignore[arg-type]
         return plane * (1 - self.ratio) + smoothed * self.ratio
 
 

@@ -4,7 +4,9 @@ import math
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from tokzoo.layers.precision import KeepsFloat32
 
 DECAY = 0.99
 DEAD_SHARE = 0.02  # of the mean use, below which a code is dead
@@ -47,7 +49,7 @@ class Replaceable(Protocol):
     def replace_rows(self, which: Tensor, rows: Tensor) -> None: ...
 
 
-class CodeUse(nn.Module):
+class CodeUse(KeepsFloat32):
     """Running use of a codebook: which share lives, how evenly, and which codes are dead.
 
     Args:
@@ -58,6 +60,7 @@ class CodeUse(nn.Module):
     """
 
     counts: Tensor
+    float32 = ("counts",)
 
     def __init__(self, codebook_size: int):
         super().__init__()
