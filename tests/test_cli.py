@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tokzoo.cli.main import main
+from tokzoo.cli.main import COMMANDS, main
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "images"
 
@@ -62,7 +62,19 @@ def test_a_photo_that_is_none_is_refused_by_name(tmp_path: Path, capsys: pytest.
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("list", "info", "download", "reconstruct", "compare", "demo", "train"):
+    for command in (
+        "list",
+        "info",
+        "download",
+        "reconstruct",
+        "compare",
+        "demo",
+        "bench",
+        "verify",
+        "export",
+        "doctor",
+        "train",
+    ):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0

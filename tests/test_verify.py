@@ -1,5 +1,7 @@
 """Verify proves what it says, and finds what is wrong."""
 
+import importlib
+import inspect
 import json
 import shutil
 from dataclasses import replace
@@ -187,3 +189,12 @@ def test_continuous_tokens_are_recorded_and_compared(tmp_path: Path) -> None:
     assert ok and said.startswith("latents ")
     shifted = [[value + 0.1 for value in row] for row in answer["tokens"]]
     assert not verify._against(tokens, shifted, verify.Bounds(0.97, 1e-3))[1]
+
+
+def test_adapters_take_their_inputs_on_the_device_of_the_case() -> None:
+    for entry in tokzoo.registry.architectures().values():
+        if entry.golden is not None:
+            module = importlib.import_module(entry.golden.partition(":")[0])
+            assert "from_numpy(" not in inspect.getsource(module), (
+                f"{module.__name__}: case.image(name) knows the device"
+            )

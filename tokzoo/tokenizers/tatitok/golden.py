@@ -1,6 +1,5 @@
 """TA-TiTok's numbers under the names of its golden cases."""
 
-import torch
 from torch import Tensor
 
 from tokzoo.golden import Case, as_row, build
@@ -16,4 +15,4 @@ def run(case: Case) -> dict[str, Tensor]:
     ours = {"z": as_row(output.latents), "reconstruction": model.decode(tokens, text=text, clamp=False)}
     if tokens.indices is not None:
         return ours | {"z_q": as_row(output.codes), "indices": tokens.indices.unsqueeze(1)}
-    return ours | gaussian(model.quantizer(output.latents).posterior, torch.from_numpy(case.inputs["noise"]))
+    return ours | gaussian(model.quantizer(output.latents).posterior, case.image("noise"))

@@ -23,7 +23,7 @@ def run(case: Case) -> dict[str, Tensor]:
     ours = {"z": as_row(latents)}
     if tokens.indices is None:
         posterior = model.quantizer(latents).posterior
-        noise = torch.from_numpy(case.inputs["noise"]) if "noise" in case.inputs else None
+        noise = case.image("noise") if "noise" in case.inputs else None
         ours |= gaussian(posterior, noise)
     else:
         ours |= {"z_q": as_row(output.codes), "indices": tokens.indices.unsqueeze(1)}
