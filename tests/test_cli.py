@@ -62,19 +62,7 @@ def test_a_photo_that_is_none_is_refused_by_name(tmp_path: Path, capsys: pytest.
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (
-        "list",
-        "info",
-        "download",
-        "reconstruct",
-        "compare",
-        "demo",
-        "bench",
-        "verify",
-        "export",
-        "doctor",
-        "train",
-    ):
+    for command in (*COMMANDS, "train"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0
