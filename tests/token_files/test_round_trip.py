@@ -16,12 +16,12 @@ from tokzoo.token_files.bits import pack, packed_size, unpack
 from tokzoo.tokens import Grid, Octree, Sequence, Tokens
 
 several = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
 @given(width=st.integers(0, 63), count=st.integers(0, 40), seed=st.integers(0, 99))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_codes_are_packed_at_their_width_and_unpacked(width: int, count: int, seed: int) -> None:
     codes = np.random.default_rng(seed).integers(0, (1 << width) - 1, count, endpoint=True)
     data = pack(codes, width)
