@@ -11,6 +11,7 @@ from tests.helpers import tiny
 from tokzoo.evaluation import run
 from tokzoo.evaluation.protocol import ImageSet, Network, Protocol, list_protocols, load_protocol, parse_protocol
 from tokzoo.evaluation.results import check_comparable, read_result, read_results, write_result
+from tokzoo.evaluation.samples import Blank, generated, is_samples, open_samples
 from tokzoo.evaluation.scoring import Share, Work, rounded
 from tokzoo.evaluation.subjects import Subject, load_subject, perturbed, tokenizer_subject
 from tokzoo.registry import Score as Published
@@ -200,6 +201,43 @@ def test_perturbed_tokens_make_worse_images_and_none_of_them_the_same(tmp_path):
     changed = evaluated(perturbed(tok, tokens=1.0, neighbours=4), tmp_path / "c", chosen=plain).scores
     assert same == clean
     assert changed["code_perplexity"] != clean["code_perplexity"]
+
+
+# --- samples ---------------------------------------------------------------------------------------------------------
+
+
+def drawn(first: int, count: int) -> torch.Tensor:
+    return (
+        torch.stack([torch.from_numpy(Pictures()[first + row][:SIZE, :SIZE]) for row in range(count)]).permute(
+            0, 3, 1, 2
+        )
+        / 255
+    )
+
+
+def test_samples_are_compared_with_a_set_that_has_another_number_of_images(tmp_path):
+    unpaired = protocol(reference="set", metrics=("fd", "kid", "manifold"))
+    settings = run.Settings(work=tmp_path / "work", batch_size=4)
+    near = run.evaluate(generated("stand_in", drawn), Blank(18, SIZE), unpaired, settings, reference_set=Pictures())
+    assert near.kind == "samples"
+    noise = generated("noise", lambda first, count: torch.rand(count, 3, SIZE, SIZE))
+    settings = dataclasses.replace(settings, work=tmp_path / "far")
+    far = run.evaluate(noise, Blank(18, SIZE), unpaired, settings, reference_set=Pictures())
+    assert far.scores["fd_effnet_lite0"].value > near.scores["fd_effnet_lite0"].value
+    assert near.scores["precision_effnet_lite0"].value > far.scores["precision_effnet_lite0"].value
+    with pytest.raises(ValueError, match="compares with a set of images"):
+        run.evaluate(noise, Blank(18, SIZE), unpaired, dataclasses.replace(settings, work=tmp_path / "c"))
+
+
+def test_samples_in_an_npz_are_taken_as_they_are_and_of_one_size_only(tmp_path):
+    np.savez(tmp_path / "samples.npz", arr_0=np.zeros((5, SIZE, SIZE, 3), np.uint8))
+    assert is_samples(str(tmp_path / "samples.npz"))
+    assert len(open_samples(tmp_path / "samples.npz", protocol())) == 5
+    with pytest.raises(ValueError, match=r"is of 48x48 images; the samples of .* are 32x32"):
+        open_samples(tmp_path / "samples.npz", protocol(image_size=48))
+    np.savez(tmp_path / "stats.npz", mu=np.zeros(3))
+    with pytest.raises(ValueError, match=r"holds mu; samples are an array arr_0"):
+        open_samples(tmp_path / "stats.npz", protocol())
 
 
 # --- results ---------------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ def test_distance_equals_the_matrix_square_root_of_scipy(ours, theirs):
     got = frechet_distance(*(GaussianStatistics.of(x).moments() for x in (a, b)))
     assert got == pytest.approx(want, rel=1e-4)
     assert frechet_of_features(a, b) == pytest.approx(got, rel=1e-7)
+    assert frechet_of_features(a, GaussianStatistics.of(b).moments()) == pytest.approx(got, rel=1e-7)
 
 
 def test_distance_is_symmetric_and_zero_for_equal_features():
@@ -65,6 +66,17 @@ def test_distance_is_symmetric_and_zero_for_equal_features():
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     few = features(10)
     assert frechet_of_features(few, few) == pytest.approx(0, abs=1e-5)
+
+
+def test_features_that_are_mostly_zero_have_a_distance():
+    sparse = torch.zeros(18, 300)
+    sparse[:, :4] = features(18, 4)
+    other = torch.zeros(22, 300)
+    other[:, 2:6] = features(22, 4, seed=1)
+    moments = [GaussianStatistics.of(rows).moments() for rows in (sparse, other)]
+    assert frechet_distance(*moments) == pytest.approx(frechet_of_features(sparse, other), rel=1e-6)
+    constant = GaussianStatistics.of(torch.ones(9, 300)).moments()
+    assert frechet_distance(constant, constant) == 0
 
 
 def test_extrapolation_comes_nearer_to_the_distance_of_many_samples():

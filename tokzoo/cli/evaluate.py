@@ -23,13 +23,13 @@ def evaluate(
     device: str = "cpu",
     extrapolate: bool = False,
 ) -> None:
-    """Score a tokenizer on photos, by a protocol; write the result. Killed and started again, it goes on.
+    """Score a tokenizer on photos, or a set of samples, by a protocol; write the result. It resumes after a kill.
 
     Several GPUs: accelerate launch -m tokzoo.cli.main eval ...
 
     Args:
-        tokenizer: a name, repository or folder; or identity, mean_image, noise, jpeg_q50, webp_q50.
-        data: folder or zip of photos.
+        tokenizer: a name, repository or folder; samples (folder, zip, npz); identity, mean_image, noise, jpeg_q50.
+        data: folder or zip of photos; for samples that of the images to compare with, where the protocol needs them.
         protocol: name of a protocol, or a YAML file of one.
         out: folder for results, one below it per protocol.
         batch_size: images at once.
@@ -43,13 +43,19 @@ def evaluate(
     from tokzoo.evaluation import run
     from tokzoo.evaluation.protocol import load_protocol
     from tokzoo.evaluation.results import write_result
+    from tokzoo.evaluation.samples import is_samples, open_samples, sample_files
     from tokzoo.evaluation.subjects import load_subject
 
     chosen = load_protocol(protocol)
-    if not data:
-        raise ValueError(f"protocol {chosen.name} is of {chosen.images.set}: say where it lies with --data")
     share, device = _process(device)
-    subject = load_subject(tokenizer, device=device)
+    reference_set = None
+    if is_samples(tokenizer):
+        subject, photos = sample_files(tokenizer), open_samples(tokenizer, chosen)
+        reference_set = open_samples(data, chosen) if data else None
+    elif not data:
+        raise ValueError(f"protocol {chosen.name} is of {chosen.images.set}: say where it lies with --data")
+    else:
+        subject, photos = load_subject(tokenizer, device=device), run.open_photos(data, chosen)
     settings = run.Settings(
         work=Path(work) if work else Path(out) / ".work" / f"{chosen.name}-{chosen.sha256[:8]}-{_plain(subject.name)}",
         batch_size=batch_size,
@@ -59,7 +65,7 @@ def evaluate(
         extrapolate=extrapolate,
         share=share,
     )
-    result = run.evaluate(subject, run.open_photos(data, chosen), chosen, settings, limit=limit)
+    result = run.evaluate(subject, photos, chosen, settings, limit=limit, reference_set=reference_set)
     if result is None:
         return
     file = write_result(result, Path(out))

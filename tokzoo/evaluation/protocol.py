@@ -88,7 +88,8 @@ class Protocol:
         crop: resize and crop, a name in `CROPS`.
         rounding: of the reconstruction before it is compared: to the nearest of 256 levels, down to one, not at all,
             or through JPEG of quality 95.
-        reference: `images`: the same images, cropped; else the name of a file of statistics.
+        reference: `images`: the same images, cropped; `set`: another set of images, not paired with these; else the
+            name of a file of statistics, beside which `kid` and `manifold` still need a set.
         extractor: of `fd`, `sfd`, `kid`, `is`, `manifold`, `perceptual`; None if none of them is asked for.
         metrics: what is measured.
         ssim: form of the SSIM.
@@ -128,8 +129,9 @@ class Protocol:
         needing = {"fd", "sfd", "kid", "is", "manifold", "perceptual"} & set(self.metrics)
         if needing and self.extractor is None:
             raise ValueError(f"protocol {self.name!r} asks for {', '.join(sorted(needing))}: name an extractor")
-        if self.reference != "images" and {"kid", "manifold"} & set(self.metrics):
-            raise ValueError("kid and manifold need the reference images themselves; statistics do not hold them")
+        paired = {"psnr", "ssim", "ms_ssim", "lpips_vgg", "lpips_alex", "perceptual"} & set(self.metrics)
+        if self.reference != "images" and paired:
+            raise ValueError(f"{', '.join(sorted(paired))} compare an image with its own original: reference: images")
 
     @property
     def sha256(self) -> str:

@@ -5,19 +5,21 @@ import platform
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from tokzoo.data.readers import ImageFolder
 from tokzoo.evaluation.protocol import Protocol
 from tokzoo.evaluation.results import Result
 from tokzoo.evaluation.scoring import Photos, Share, Work, describe, pixels_sha256, score_images
-from tokzoo.evaluation.subjects import Subject
+from tokzoo.evaluation.subjects import Reconstruction, Subject
 from tokzoo.evaluation.summary import FEW_IMAGES, Score, summarize
 from tokzoo.metrics.extractors import Extractor, build_extractor
 from tokzoo.metrics.statistics import Moments, Origin, load_moments
@@ -54,12 +56,19 @@ class Settings:
 
 
 def evaluate(
-    subject: Subject, photos: Photos, protocol: Protocol, settings: Settings, *, limit: int | None = None
+    subject: Subject,
+    photos: Photos,
+    protocol: Protocol,
+    settings: Settings,
+    *,
+    limit: int | None = None,
+    reference_set: Photos | None = None,
 ) -> Result | None:
     """Runs what is left of the pass, and makes the result of all of it; None in all processes but the first.
 
     Args:
         limit: take only the first so many photos: a trial, which the result names a departure.
+        reference_set: images to compare with, where the protocol's reference is not the photos themselves.
 
     Raises:
         ValueError: a subject of another image size, fewer photos than the protocol's metrics can do with, a work folder
@@ -74,6 +83,9 @@ def evaluate(
     data = _data_name(photos)
     extractor = _extractor(protocol, settings)
     reference, spatial = _reference(protocol, extractor, settings)
+    unpaired = protocol.reference != "images" and bool({"kid", "manifold"} & {*protocol.metrics})
+    if (unpaired or protocol.reference == "set") and reference_set is None:
+        raise ValueError(f"protocol {protocol.name} compares with a set of images: name its folder with --data")
     work = Work(settings.work, describe(subject, protocol, data, count, settings.batch_size))
     began = time.perf_counter()
     arrays = score_images(
@@ -87,6 +99,9 @@ def evaluate(
         device=settings.device,
         share=settings.share,
     )
+    if reference_set is not None:
+        features = _reference_features(reference_set, protocol, extractor, settings)
+        arrays |= {"reference": features} if settings.share.rank == 0 else {}
     if settings.share.rank:
         return None
     seconds = time.perf_counter() - began
@@ -165,13 +180,35 @@ def _extractor(protocol: Protocol, settings: Settings) -> Extractor | None:
 def _reference(
     protocol: Protocol, extractor: Extractor | None, settings: Settings
 ) -> tuple[Moments | None, Moments | None]:
-    if protocol.reference == "images" or extractor is None:
+    if protocol.reference in ("images", "set") or extractor is None:
         return None, None
     if settings.reference is None:
         raise ValueError(f"protocol {protocol.name} compares with {protocol.reference}: name that file by --reference")
     expect = Origin(extractor=extractor.name, weights_sha256=extractor.weights_sha256, image_size=protocol.image_size)
     spatial = load_moments(settings.reference, expect=expect, spatial=True) if "sfd" in protocol.metrics else None
     return load_moments(settings.reference, expect=expect), spatial
+
+
+def _reference_features(
+    photos: Photos, protocol: Protocol, extractor: Extractor | None, settings: Settings
+) -> npt.NDArray[np.float32] | None:
+    """Of a set of images, by a pass of its own that is resumed likewise."""
+    subject = Subject(name="reference", kind="samples", reconstruct=lambda images, first: Reconstruction(images))
+    only = replace(protocol, metrics=("fd",), reference="set")
+    batch_size = settings.batch_size
+    work = Work(settings.work / "reference", describe(subject, only, _data_name(photos), len(photos), batch_size))
+    arrays = score_images(
+        subject,
+        photos,
+        only,
+        extractor,
+        work,
+        count=len(photos),
+        batch_size=batch_size,
+        device=settings.device,
+        share=settings.share,
+    )
+    return arrays.get("features")
 
 
 def _notes(protocol: Protocol, count: int, extractor: Extractor | None, scores: dict[str, Score]) -> list[str]:

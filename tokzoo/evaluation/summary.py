@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tokzoo.evaluation.protocol import Bootstrap, Protocol
 from tokzoo.metrics.diversity import inception_score
-from tokzoo.metrics.frechet import frechet_at_infinity, frechet_distance, frechet_of_features
+from tokzoo.metrics.frechet import frechet_at_infinity, frechet_of_features
 from tokzoo.metrics.kernel import cubic_kernel, kernel_distance
 from tokzoo.metrics.neighbours import manifold_hits
 from tokzoo.metrics.statistics import GaussianStatistics, Moments
@@ -47,7 +47,7 @@ def summarize(
     """Scores under their full names.
 
     Args:
-        arrays: as `score_images` returns them.
+        arrays: as `score_images` returns them; `reference` may have another number of rows where it is a set.
         levels: of the tokens, for codebook use.
         reference, reference_spatial: statistics, where the protocol names a file of them.
         extrapolate: also give the Frechet distance at infinity.
@@ -60,10 +60,13 @@ def summarize(
     if "features" in arrays:
         features = torch.from_numpy(arrays["features"])
         same = torch.from_numpy(arrays["reference"]) if "reference" in arrays else None
+        paired = same if protocol.reference == "images" else None
+        if protocol.reference == "set" and same is not None:
+            reference = GaussianStatistics.of(same).moments()
         if "fd" in protocol.metrics:
-            scores[protocol.label("fd")] = frechet_score(features, _given(same, reference), boot)
+            scores[protocol.label("fd")] = frechet_score(features, _given(paired, reference), boot)
             if extrapolate:
-                value = frechet_at_infinity(features, _given(same, reference), seed=boot.seed)
+                value = frechet_at_infinity(features, _given(paired, reference), seed=boot.seed)
                 scores[protocol.label("fd_infinity")] = Score(value)
         if "kid" in protocol.metrics and same is not None:
             scores[protocol.label("kid")] = kernel_score(features, same, protocol)
@@ -114,9 +117,7 @@ def frechet_score(features: Tensor, reference: Tensor | Moments, boot: Bootstrap
     """
 
     def distance(rows: Tensor) -> float:
-        if isinstance(reference, Moments):
-            return frechet_distance(GaussianStatistics.of(features[rows]).moments(reference.origin), reference)
-        return frechet_of_features(features[rows], reference[rows])
+        return frechet_of_features(features[rows], reference if isinstance(reference, Moments) else reference[rows])
 
     count = len(features)
     whole = distance(torch.arange(count))
@@ -128,7 +129,7 @@ def kernel_score(features: Tensor, reference: Tensor, protocol: Protocol) -> Sco
     """KID over the protocol's subsets. Its interval is that of the MMD of the first 4096 images, drawn by weights."""
     boot = protocol.bootstrap
     mean = kernel_distance(features, reference, subsets=protocol.kid_subsets, subset_size=protocol.kid_subset_size).mean
-    count = min(len(features), MOST_FOR_KERNEL)
+    count = min(len(features), len(reference), MOST_FOR_KERNEL)
     ours, theirs = features[:count].double(), reference[:count].double()
     within1, within2, across = cubic_kernel(ours, ours), cubic_kernel(theirs, theirs), cubic_kernel(ours, theirs)
     for kernel in (within1, within2):

@@ -12,8 +12,8 @@ def frechet_distance(ours: Moments, reference: Moments) -> float:
     """|m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2)). arXiv:1706.08500, equation 6.
 
     The product of two covariances has the eigenvalues of C^T S2 C with S1 = C C^T, which is symmetric: real
-    eigenvalues, none below zero but for rounding, and no complex square root of a matrix. C is the Cholesky factor;
-    where S1 is singular (fewer images than dimensions), it comes from the eigenvectors of S1.
+    eigenvalues, none below zero but for rounding, and no complex square root of a matrix. C is the Cholesky factor,
+    with pivots where S1 is singular (fewer images than dimensions).
 
     Raises:
         ValueError: features of other widths, or of another extractor or image size.
@@ -26,30 +26,31 @@ def frechet_distance(ours: Moments, reference: Moments) -> float:
     if misfit := ours.origin.misfit(reference.origin):
         raise ValueError(f"the statistics cannot be compared: {misfit}")
     factor = _factor(ours.covariance)
-    eigenvalues = torch.linalg.eigvalsh(_symmetric(factor.t() @ reference.covariance @ factor))
-    shared = eigenvalues.clamp_min(0).sqrt().sum()
-    return _distance(ours, reference, shared)
+    spread = ours.covariance.trace() + reference.covariance.trace()
+    return _distance(ours.mean - reference.mean, spread, factor.t() @ reference.covariance @ factor)
 
 
-def frechet_of_features(features: Tensor, reference: Tensor) -> float:
-    """`frechet_distance` of features (N, D) and (M, D), by the cheaper way where there are fewer of them than D.
+def frechet_of_features(features: Tensor, reference: Tensor | Moments) -> float:
+    """`frechet_distance` of features (N, D) and of features (M, D) or statistics, cheaper where N or M is below D.
 
-    tr((S1 S2)^(1/2)) is the sum of the singular values of A B^T, A and B the centred features over sqrt(N - 1): of a
-    matrix (N, M) instead of (D, D).
+    With A the centred features over sqrt(N - 1), S1 = A^T A: the eigenvalues wanted are those of A S2 A^T (N, N), and
+    with S2 = B^T B the squared singular values of A B^T.
     """
+    width = features.shape[1]
     check_features(features)
-    check_features(reference, features.shape[1])
-    fewest, most = sorted((len(features), len(reference)))
-    if most >= features.shape[1] or fewest < 2:
+    if isinstance(reference, Moments):
+        if len(features) > width:
+            return frechet_distance(GaussianStatistics.of(features).moments(reference.origin), reference)
+        mean, root = _centred(features)
+        product = root @ reference.covariance @ root.t()
+        spread = root.square().sum() + reference.covariance.trace()
+        return _distance(mean - reference.mean, spread, product)
+    check_features(reference, width)
+    if min(len(features), len(reference)) > width:
         return frechet_distance(*(GaussianStatistics.of(rows).moments() for rows in (features, reference)))
-    means, roots = [], []
-    for rows in (features.double(), reference.double()):
-        means.append(rows.mean(0))
-        roots.append((rows - means[-1]) / (len(rows) - 1) ** 0.5)
-    product = roots[0] @ roots[1].t() if len(features) <= len(reference) else roots[1] @ roots[0].t()
-    shared = torch.linalg.eigvalsh(_symmetric(product @ product.t())).clamp_min(0).sqrt().sum()
-    spread = sum(root.square().sum() for root in roots)
-    return max(0.0, float((means[0] - means[1]).square().sum() + spread - 2 * shared))
+    (mean1, root1), (mean2, root2) = _centred(features), _centred(reference)
+    across = root1 @ root2.t() if len(root1) <= len(root2) else root2 @ root1.t()
+    return _distance(mean1 - mean2, root1.square().sum() + root2.square().sum(), across @ across.t())
 
 
 def frechet_at_infinity(
@@ -75,30 +76,47 @@ def frechet_at_infinity(
     values = []
     for size in sizes:
         chosen = torch.randperm(count, generator=generator)[:size]
-        if isinstance(reference, Moments):
-            values.append(frechet_distance(GaussianStatistics.of(features[chosen]).moments(), reference))
-        else:
-            values.append(frechet_of_features(features[chosen], reference))
+        values.append(frechet_of_features(features[chosen], reference))
     inverse = torch.tensor([[1 / size, 1.0] for size in sizes], dtype=torch.float64)
     line = torch.linalg.lstsq(inverse, torch.tensor(values, dtype=torch.float64).unsqueeze(1)).solution
     return float(line[1])
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """C with C C^T = covariance; symmetric, positive semi-definite."""
+    """C with C C^T = covariance, which is symmetric and positive semi-definite: (D, D), or (D, rank)."""
     factor, failed = torch.linalg.cholesky_ex(covariance)
-    if int(failed) == 0:
-        return factor
-    eigenvalues, vectors = torch.linalg.eigh(_symmetric(covariance))
-    kept = eigenvalues > eigenvalues[-1] * covariance.shape[0] * torch.finfo(eigenvalues.dtype).eps
-    return vectors[:, kept] * eigenvalues[kept].sqrt()
+    return factor if int(failed) == 0 else _pivoted_cholesky(covariance)
 
 
-def _symmetric(matrix: Tensor) -> Tensor:
-    return (matrix + matrix.t()) / 2
+def _pivoted_cholesky(covariance: Tensor) -> Tensor:
+    """Columns in the order of the greatest variance left, until what is left is rounding. Higham 2002, section 10.3.
+
+    An eigenvector solver may not converge on a matrix of which most eigenvalues are zero.
+    """
+    left = covariance.diagonal().clone()
+    floor = float(left.max()) * len(left) * torch.finfo(left.dtype).eps
+    columns = torch.zeros_like(covariance)
+    for rank in range(len(left)):
+        pivot = int(left.argmax())
+        if float(left[pivot]) <= floor:
+            return columns[:, :rank]
+        column = covariance[:, pivot] - columns[:, :rank] @ columns[pivot, :rank]
+        columns[:, rank] = column / left[pivot].sqrt()
+        left = (left - columns[:, rank].square()).clamp_min(0)
+    return columns
 
 
-def _distance(ours: Moments, reference: Moments, shared: Tensor) -> float:
-    between = (ours.mean - reference.mean).square().sum()
-    spread = ours.covariance.trace() + reference.covariance.trace()
-    return max(0.0, float(between + spread - 2 * shared))  # rounding may leave -1e-10 for equal statistics
+def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (D,) of features (N, D), and A (N, D) with A^T A their covariance; float64."""
+    if len(features) < 2:
+        raise ValueError(f"a covariance needs at least 2 features; got {len(features)}")
+    rows = features.double()
+    mean = rows.mean(0)
+    return mean, (rows - mean) / (len(rows) - 1) ** 0.5
+
+
+def _distance(between: Tensor, spread: Tensor, product: Tensor) -> float:
+    """Of the difference of means, the sum of both traces, and a matrix that has the eigenvalues of S1 S2."""
+    shared = torch.linalg.eigvalsh((product + product.t()) / 2).clamp_min(0).sqrt().sum()
+    value = float(between.square().sum() + spread - 2 * shared)
+    return max(0.0, value)  # rounding may leave -1e-10 for equal statistics
