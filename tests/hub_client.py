@@ -34,6 +34,8 @@ class Client:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_ETAG_TIMEOUT": "60",  # this machine may be busy
+            "HF_HUB_DOWNLOAD_TIMEOUT": "60",
             "NO_PROXY": "*",
             "OMP_NUM_THREADS": "1",
         }

@@ -7,7 +7,7 @@ asserts what must hold. `table` runs all of them, `page` renders docs/hub_faults
 import json
 import re
 import signal
-import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -276,7 +276,9 @@ def two_at_once(trial: Trial) -> Answer:
     for client in both:
         client.send("download", "me/nano", cache_dir=str(trial.cache))
     trial.server.asked_for_body.acquire()  # one is in the middle of the weights
-    threading.Timer(0.5, trial.server.held.set).start()
+    while len(trial.server.asked("HEAD", f"/me/nano/.*/{WEIGHTS}")) < 2:  # the other is about to want them
+        time.sleep(0.01)
+    trial.server.held.set()
     answers = [client.receive() for client in both]
     assert answers[0] == answers[1] and "error" not in answers[0]
     assert len(trial.server.asked("GET", "/large/.*")) == 1  # the other waited for it
