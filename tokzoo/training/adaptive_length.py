@@ -3,7 +3,7 @@
 B batch, T tokens, P places of the base tokenizer's grid, K its codebook size, C its channels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tokzoo._state import check_fit
 from tokzoo.encoders.halting_query import ERRORS
 from tokzoo.layers.patches import to_tokens
 from tokzoo.quantizers.nearest import nearest_rows
 from tokzoo.tokenizers.alit.model import Alit
 from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
 from tokzoo.tokenizers.karl.model import Karl
+from tokzoo.tokenizers.titok.model import Titok
 from tokzoo.training.config import LossConfig
 from tokzoo.training.objectives import Losses, Objective, Reconstruction
 
@@ -217,24 +219,57 @@ def unwrapped(tok: nn.Module) -> VisualTokenizer:
 
 
 def lend(teacher: VisualTokenizer) -> Callable[[VisualTokenizer], VisualTokenizer]:
-    """What gives a KARL or an ALIT the weights of its base tokenizer, from `teacher`."""
+    """What gives a KARL or an ALIT weights to begin with: those of its base tokenizer, or of a TiTok of its sizes.
+
+    Raises:
+        ValueError: a teacher that is neither.
+    """
 
     def init(tok: VisualTokenizer) -> VisualTokenizer:
-        inner = "encoder.base.encoder" if tok.config.base.kind == "vae" else "encoder.base"
-        places = {"encoder": inner, "decoder": "decoder.head.decoder"}
-        lent = {}
-        for key, value in teacher.state_dict().items():
-            half, _, rest = key.partition(".")
-            if half in places:
-                lent[f"{places[half]}.{rest}"] = value
-            elif key == "quantizer.codebook":
-                lent["decoder.head.codebook.weight"] = value
-        own = {key for key in tok.state_dict() if key.startswith(BASE)}
-        if own != set(lent):
-            raise ValueError(
-                f"the teacher {teacher.name} is not the base tokenizer ({tok.config.base.kind}) of this model"
-            )
+        own = tok.state_dict()
+        if isinstance(teacher, Titok) and isinstance(tok, Karl) and tok.config.base.kind == "none":
+            lent = titok_as_karl(teacher.state_dict(), own)
+        else:
+            lent = as_base(teacher.state_dict(), tok.config.base.kind)
+            if set(lent) != {key for key in own if key.startswith(BASE)}:
+                kind = tok.config.base.kind
+                raise ValueError(f"the teacher {teacher.name} is not the base tokenizer ({kind}) of this model")
+        check_fit(own, {**own, **lent}, f"the teacher {teacher.name}")
         tok.load_state_dict(lent, strict=False)
         return tok
 
     return init
+
+
+def as_base(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """A base tokenizer's weights under their names in a KARL or an ALIT."""
+    places = {"encoder": "encoder.base.encoder" if kind == "vae" else "encoder.base", "decoder": "decoder.head.decoder"}
+    lent = {}
+    for key, value in state.items():
+        half, _, rest = key.partition(".")
+        if half in places:
+            lent[f"{places[half]}.{rest}"] = value
+        elif key == "quantizer.codebook":
+            lent["decoder.head.codebook.weight"] = value
+    return lent
+
+
+def titok_as_karl(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A TiTok's weights under their names in a KARL on pixels, of which `own` are the untrained ones.
+
+    The class token of its encoder becomes what every error begins as; that of its decoder goes, and so do the queries
+    beyond the KARL's budget. What halts is new.
+    """
+    lent = {key: value for key, value in state.items() if key in own and not key.endswith("positions")}
+    for half in ("encoder", "decoder"):
+        table = own[f"{half}.positions"]
+        lent[f"{half}.positions"] = state[f"{half}.positions"][1:].t().reshape(table.shape)
+    begun = state["encoder.class_token"] + state["encoder.positions"][:1]
+    lent["encoder.error_embeddings"] = begun + 0.1 * own["encoder.error_embeddings"]
+    rows = {
+        "encoder.queries": state["encoder.queries"] + state["encoder.query_positions"],
+        "decoder.code_positions": state["decoder.code_positions"],
+    }
+    for key, values in rows.items():
+        lent[key] = torch.cat([values, own[key][len(values) :]])[: len(own[key])]
+    return lent

@@ -94,14 +94,17 @@ def adaptive_length(config: TrainConfig) -> list[Stage]:
     """KARL (arXiv:2507.07995) and ALIT (arXiv:2411.02393): first what the base tokenizer says of an image, then pixels.
 
     In the first stage the base, `teacher`, stays as it is; in the second all learns. Without a base there are pixels
-    only.
+    only, and the teacher of a KARL is a TiTok of its sizes, whose weights it begins with.
     """
     codes, pixels = {
         "karl": (adaptive.KarlCodes, adaptive.KarlPixels),
         "alit": (adaptive.AlitCodes, adaptive.AlitPixels),
     }[config.recipe]
-    stages = []
-    if config.stage_one_steps:
-        lend = None if config.teacher is None else adaptive.lend(hub.from_pretrained(config.teacher))
-        stages.append(Stage(codes(config.loss), ("",), config.stage_one_steps, lend, frozen=adaptive.BASE))
-    return [*stages, Stage(pixels(config.loss), ("",), config.steps - config.stage_one_steps)]
+    begin = None if config.teacher is None else adaptive.lend(hub.from_pretrained(config.teacher))
+    first, second = config.stage_one_steps, config.steps - config.stage_one_steps
+    if not first:
+        return [Stage(pixels(config.loss), ("",), second, begin)]
+    return [
+        Stage(codes(config.loss), ("",), first, begin, frozen=adaptive.BASE),
+        Stage(pixels(config.loss), ("",), second),
+    ]

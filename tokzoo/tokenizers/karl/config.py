@@ -80,16 +80,15 @@ KARL_SMALL_VQGAN_CONTINUOUS = KarlConfig(encoder=SMALL, decoder=SMALL, bottlenec
 KARL_SMALL_VAE = KarlConfig(encoder=SMALL, decoder=SMALL, base=VAE)
 KARL_SMALL_VAE_CONTINUOUS = KarlConfig(encoder=SMALL, decoder=SMALL, base=VAE, bottleneck="none")
 
-KARL_NANO = KarlConfig(  # ours: 64x64 photos, up to 160 bits each
+KARL_NANO = KarlConfig(  # ours: 64x64 photos, up to 384 bits each; the sizes of titok_nano.photos64
     image_size=64,
     patch_size=16,
-    num_tokens=16,
-    max_tokens=24,
+    num_tokens=32,
+    max_tokens=48,
     position_side=4,
-    encoder=VitSize(width=96, depth=2, num_heads=3),
-    decoder=VitSize(width=96, depth=2, num_heads=3),
+    encoder=VitSize(width=128, depth=3, num_heads=4),
+    decoder=VitSize(width=128, depth=3, num_heads=4),
     halting_width=64,
-    codebook_size=1024,
     base=BaseConfig(kind="none"),
 )
 TINY = KarlConfig(
