@@ -5,6 +5,7 @@ import importlib
 import torch
 
 from tokzoo import VisualTokenizer
+from tokzoo.conditions import noise_for
 from tokzoo.registry import Architecture, architectures, load_object
 
 
@@ -31,9 +32,5 @@ def some_images(tok: VisualTokenizer, count: int = 2) -> torch.Tensor:
 
 def some_conditions(tok: VisualTokenizer, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Whatever `tok` needs beside these images: prepared of them, or normal noise of the shape that it states."""
-    generator, made = torch.Generator().manual_seed(2), tok.prepare(images)
-    for name, condition in tok.conditions.items():
-        if name not in made:
-            shape = [3 if size is None else size for size in condition.shape]
-            made[name] = torch.randn(len(images), *shape, generator=generator).to(images.device)
-    return made
+    noise = noise_for(tok.conditions, len(images), seed=2)
+    return tok.prepare(images) | {name: value.to(images.device) for name, value in noise.items()}

@@ -11,6 +11,7 @@ from tokzoo import hub, registry
 from tokzoo._torchvision import import_with_torchvision
 from tokzoo.benchmarks.machine import machine
 from tokzoo.benchmarks.timing import Timing, cpu_speedup, interleaved, speedup
+from tokzoo.conditions import noise_for
 from tokzoo.layers.transformer import TransformerBlock
 from tokzoo.tokenizers.base import VisualTokenizer
 
@@ -104,14 +105,16 @@ def describe(report: Mapping[str, Any]) -> list[str]:
 
 def _row(tok: VisualTokenizer, plain: nn.Module | None, batch: int, compiled: bool, rounds: int) -> dict[str, Any]:
     images = torch.rand(batch, 3, tok.image_size, tok.image_size, device=tok.device)
+    noise = noise_for(tok.conditions, batch)  # conditions are computed elsewhere, and not timed
+    given: dict[str, Any] = {name: value.to(tok.device, tok.dtype) for name, value in noise.items()}
     with torch.inference_mode():
-        tokens = tok.encode(images)
-        encode: dict[str, Callable[[], object]] = {TOKZOO: lambda: tok.encode(images)}
-        decode: dict[str, Callable[[], object]] = {TOKZOO: lambda: tok.decode(tokens)}
+        tokens = tok.encode(images, **given)
+        encode: dict[str, Callable[[], object]] = {TOKZOO: lambda: tok.encode(images, **given)}
+        decode: dict[str, Callable[[], object]] = {TOKZOO: lambda: tok.decode(tokens, **given)}
         if compiled:
             fast_encode, fast_decode = torch.compile(tok.encode), torch.compile(tok.decode)
-            encode[COMPILED] = lambda: fast_encode(images)
-            decode[COMPILED] = lambda: fast_decode(tokens)
+            encode[COMPILED] = lambda: fast_encode(images, **given)
+            decode[COMPILED] = lambda: fast_decode(tokens, **given)
         if plain is not None:
             cast = images.to(tok.dtype)
             encode[PLAIN] = lambda: plain(cast)

@@ -57,6 +57,16 @@ def helpers_of(conditions: Mapping[str, Condition]) -> dict[str, ConditionHelper
     return found
 
 
+def noise_for(known: Mapping[str, Condition], count: int, *, any_size: int = 4, seed: int = 0) -> dict[str, Tensor]:
+    """Normal noise in the shape of each condition that is not prepared: stands in for it in timings and tests."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {name: condition.shape for name, condition in known.items() if not condition.prepared}
+    return {
+        name: torch.randn(count, *(any_size if size is None else size for size in shape), generator=generator)
+        for name, shape in shapes.items()
+    }
+
+
 def pick(
     known: Mapping[str, Condition], given: Mapping[str, Tensor], part: Part, *, count: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
