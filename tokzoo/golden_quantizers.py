@@ -19,9 +19,9 @@ def run_fsq(case: Case) -> dict[str, Tensor]:
     return {
         "bounded": quantizer.bound(latents),
         "quant": made.codes,
-        "tokens": made.indices,
+        "tokens": quantizer.index(latents),
         "grid_quant": on_grid.codes.squeeze(0),
-        "grid_tokens": on_grid.indices.squeeze(0),
+        "grid_tokens": quantizer.index(grid.unsqueeze(0)).squeeze(0),
         "ids": ids,
         "ids_embedding": quantizer.decode(ids.unsqueeze(0)).squeeze(0),
         "basis": quantizer.digits.weights.int(),
@@ -39,7 +39,7 @@ def run_dimension_wise(case: Case) -> dict[str, Tensor]:
         quantizer.load_values(torch.from_numpy(case.recorded[f"recon_{count}"]))  # a buffer of the published file
         made = quantizer(values.unsqueeze(-1))
         ours |= {
-            f"indices_{count}": made.indices,
+            f"indices_{count}": quantizer.index(values.unsqueeze(-1)),
             f"values_{count}": made.codes.squeeze(-1),
             f"grid_indices_{count}": quantizer.index(grid.view(1, -1, 1)).squeeze(0),
             f"boundaries_{count}": normal_borders(count, reach),
@@ -48,9 +48,10 @@ def run_dimension_wise(case: Case) -> dict[str, Tensor]:
     other = case.settings["range3"]
     narrow = DimensionWiseQuantizer(1, other["levels"], low=other["min_range"], high=other["max_range"], reach=reach)
     narrow.load_values(torch.from_numpy(case.recorded[f"recon_{other['levels']}"]))
-    made = narrow(values.unsqueeze(-1))
-    name = other["levels"]
-    return ours | {f"range3_indices_{name}": made.indices, f"range3_values_{name}": made.codes.squeeze(-1)}
+    latents, count = values.unsqueeze(-1), other["levels"]
+    ours[f"range3_indices_{count}"] = narrow.index(latents)
+    ours[f"range3_values_{count}"] = narrow(latents).codes.squeeze(-1)
+    return ours
 
 
 def run_perturbation(case: Case) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ OURS = "tokzoo"  # the name of our own way in every comparison; the others are b
 MICRO = {  # name -> "module:function", called as function(device=..., rounds=...), which gives Comparisons
     "metrics": "tokzoo.benchmarks.metrics:compare",
     "nearest": "tokzoo.benchmarks.nearest:compare",
+    "quantizers": "tokzoo.benchmarks.quantizers:compare",
 }
 
 
