@@ -85,3 +85,10 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch) -> None:
     assert found["tokzoo[codec]"].level == "ok"
     assert "tokzoo[dev]" not in found and "tokzoo[all]" not in found
     assert doctor.extras("no-such-package")[0].level == "note"
+
+
+def test_a_device_that_is_not_there_is_refused_by_name(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for command in (["doctor"], ["verify", "titok_nano"], ["bench", "titok_nano"]):
+        assert main([*command, "--device", "cuda"]) == 1
+        assert "finds no cuda here; it has cpu" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tokzoo import _torchvision, golden
-from tokzoo.benchmarks.machine import accelerator_name, installed, machine
+from tokzoo.benchmarks.machine import accelerator_name, accelerators, check_device, installed, machine
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.verify import Check, check_case, full_precision, relative_error
 
@@ -44,7 +44,12 @@ class Finding:
 
 
 def diagnose(device: str = "cpu") -> list[Finding]:
-    """Everything worth knowing of this installation and this device, worst things included."""
+    """Everything worth knowing of this installation and this device.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    check_device(device)
     return [
         *_versions(device),
         torchvision_fit(),
@@ -60,7 +65,7 @@ def diagnose(device: str = "cpu") -> list[Finding]:
 def _versions(device: str) -> list[Finding]:
     about = machine(device)
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
-    others = [kind for kind in ("cuda", "mps", "xpu") if _available(kind) and kind != torch.device(device).type]
+    others = [kind for kind in accelerators() if kind != torch.device(device).type]
     also = f"; also here: {', '.join(others)} (--device)" if others else ""
     name = accelerator_name(device)
     return [
@@ -68,11 +73,6 @@ def _versions(device: str) -> list[Finding]:
         Finding("ok", "processor", f"{about['processor']}, {about['cores']} cores, {about['threads']} threads"),
         Finding("ok", "device", f"{device}{f', {name}' if name else ''}{also}"),
     ]
-
-
-def _available(kind: str) -> bool:
-    backend = getattr(torch, kind, None)
-    return bool(backend is not None and backend.is_available())
 
 
 def torchvision_fit() -> Finding:

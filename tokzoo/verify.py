@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tokzoo import golden, hub, images, registry
 from tokzoo._files import write_atomically
+from tokzoo.benchmarks.machine import check_device
 from tokzoo.golden import Case
 from tokzoo.losses.reconstruction import psnr
 from tokzoo.registry import Architecture, Weights
@@ -98,8 +99,9 @@ def verify(
         image: a picture whose tokens its authors published; which ones, the report says.
 
     Raises:
-        KeyError: no such model. ValueError: a dtype that is neither float32, bfloat16 nor float16.
+        KeyError: no such model. ValueError: a dtype that is neither float32, bfloat16 nor float16, or no such device.
     """
+    check_device(device)
     if dtype != torch.float32 and dtype not in HALF:
         raise ValueError(f"dtype must be float32, bfloat16 or float16; got {str(dtype).removeprefix('torch.')}")
     architecture, weights = registry.find(name)

@@ -52,6 +52,23 @@ def accelerator_name(device: str) -> str | None:
     return None if kind == "cpu" else kind
 
 
+def accelerators() -> list[str]:
+    """Kinds of accelerators that this torch can use here."""
+    import torch
+
+    backends = {kind: getattr(torch, kind, None) for kind in ("cuda", "mps", "xpu")}
+    return [kind for kind, backend in backends.items() if backend is not None and backend.is_available()]
+
+
+def check_device(device: str) -> None:
+    """Raises ValueError unless this torch can use `device` here."""
+    import torch
+
+    here = ["cpu", *accelerators()]
+    if torch.device(device).type not in here:
+        raise ValueError(f"torch {torch.__version__} finds no {device} here; it has {', '.join(here)}")
+
+
 def installed(package: str) -> str | None:
     """A package's version, None where it is not installed."""
     try:

@@ -9,7 +9,7 @@ from torch import nn
 
 from tokzoo import hub, registry
 from tokzoo._torchvision import import_with_torchvision
-from tokzoo.benchmarks.machine import machine
+from tokzoo.benchmarks.machine import check_device, machine
 from tokzoo.benchmarks.timing import Timing, cpu_speedup, interleaved, speedup
 from tokzoo.conditions import noise_for
 from tokzoo.layers.transformer import TransformerBlock
@@ -41,6 +41,7 @@ def bench(
     Returns:
         a report that goes to JSON: the model, its rows by batch, machine, versions, date.
     """
+    check_device(device)
     tok = _untrained(name).to(device=device, dtype=dtype).eval()
     plain = plain_vit(tok)
     if plain is not None:
