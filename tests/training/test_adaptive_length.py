@@ -108,3 +108,20 @@ def test_a_teacher_that_is_not_the_base_is_refused() -> None:
         without = override(tiny("alit").config, {"base": {"kind": "none"}})
         alit = type(tiny("alit"))(replace(without))
         AlitCodes(PIXELS_ONLY)(alit, some_images(alit), 0, torch.Generator())
+
+
+@torch.no_grad()
+def test_a_karl_on_pixels_begins_with_what_a_titok_knows() -> None:
+    titok = tiny("titok", num_tokens=8, patch_size=2)
+    changes = {"base": {"kind": "none"}, "num_tokens": 8, "max_tokens": 8, "position_side": 8}
+    untrained = Karl(override(karl_sizes.TINY, changes)).eval()
+    karl = lend(titok)(untrained)
+    images = some_images(titok)
+    # their class tokens part them: with these out of the way, and the same token in front, both are one network
+    titok.encoder.class_token.zero_()
+    titok.encoder.positions[0] = karl.encoder.error_embeddings[0]
+    seen = karl.encoder(images, max_error=0.0).latents
+    torch.testing.assert_close(seen, titok.features(images))
+    codes = titok.codes(titok.encode(images))
+    torch.testing.assert_close(karl.decoder.embed(codes), titok.decoder.embed(codes))
+    torch.testing.assert_close(karl.decoder.code_positions, titok.decoder.code_positions)

@@ -12,8 +12,8 @@ from tokzoo.layers.transformer import TransformerBlock
 from tokzoo.parts import Encoder
 from tokzoo.tokens import Features, Sequence
 
-ERRORS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.09, 0.1)
-ERRORS += (0.12, 0.14, 0.16, 0.18, 0.2, 0.24, 0.28, 0.32, 0.38)  # mean absolute errors in [0, 1] that have an embedding
+FINE = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.09, 0.1)
+ERRORS = (*FINE, 0.12, 0.14, 0.16, 0.18, 0.2, 0.24, 0.28, 0.32, 0.38)  # mean absolute, in [0, 1]: each has an embedding
 HALT = 0.75  # probability above which a token is dropped
 
 

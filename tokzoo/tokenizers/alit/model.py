@@ -80,7 +80,7 @@ class Alit(VisualTokenizer):
             lengths=(1, config.max_tokens),
         )
 
-    def encode(
+    def encode(  # type: ignore[override]  # what it takes besides images are no tensors
         self,
         images: Tensor,
         *,
@@ -111,13 +111,14 @@ class Alit(VisualTokenizer):
             features, quantized, _ = rounds[-1]
             return self._to_tokens(images, features, quantized)
         allowed = per_image(USUAL_ERROR if max_error is None else max_error, images)
-        errors = [(self._decoder().head(filled).float() - images.float()).abs() for *_, filled in rounds]
+        head: Any = self._decoder().head
+        errors = [(head(filled).float() - images.float()).abs() for *_, filled in rounds]
         reached = torch.stack([error.flatten(1).mean(1) for error in errors], dim=1)  # (B, rounds)
         good = reached < allowed.unsqueeze(1)
         chosen = torch.where(good.any(1), good.long().argmax(1), reached.argmin(1))  # (B,): the first, or the best
         return self._pick(images, rounds, chosen)
 
-    def forward(
+    def forward(  # type: ignore[override]  # what it takes besides images are no tensors
         self,
         images: Tensor,
         *,
@@ -138,11 +139,12 @@ class Alit(VisualTokenizer):
             paint: False gives the head's prediction (logits of base codes, or base latents) instead of pixels.
         """
         self._check_images(images)
-        draws = dict(sample=sample, generator=generator)
+        draws: dict[str, Any] = dict(sample=sample, generator=generator)
         rounds = list(self.rounds(images, self._num_rounds(num_tokens), fill=every, settle=settle, **draws))
         features, quantized, filled = rounds[-1]
         tokens = self._to_tokens(images, features, quantized)
-        head, aux = self._decoder().head, dict(features.aux)
+        head: Any = self._decoder().head
+        aux = dict(features.aux)
         filled = self._fill(quantized) if filled is None else filled
         losses = quantized.losses
         if every:

@@ -20,10 +20,13 @@ from tokzoo.tokens import Features
 def run(case: Case) -> dict[str, Tensor]:
     base = read_base(case)
     image_size = (base.vqgan if base.kind == "vqgan" else base.vae).image_size
-    config = replace(read_config(case.config, base=base), image_size=image_size)
+    read = read_config(case.config, base=base)
+    assert read is not None
+    config = replace(read, image_size=image_size)
     model = build(case, config)
     images = case.image()
-    encoder, decoder = model.encoder, model.decoder
+    encoder: Any = model.encoder
+    decoder: Any = model.decoder
     features = encoder.base(images).latents
     if base.kind == "vqgan":
         patches = to_tokens(encoder.patch_embed(images))
@@ -41,7 +44,7 @@ def run(case: Case) -> dict[str, Tensor]:
         seen = encoder(images, **asked)
         codes = model.codes(tokens).to(model.dtype)
         predicted = to_tokens(decoder.head.predict(decoder.fill(Features(codes, tokens.layout, valid=tokens.valid))))
-        named = {
+        named: dict[str, Any] = {
             "halt_logits": seen.aux["halt_logits"].unsqueeze(-1),
             "kept": tokens.valid,
             "z": seen.latents,
