@@ -6,6 +6,7 @@ asserts what must hold. `table` runs all of them, `page` renders docs/hub_faults
 
 import json
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -157,6 +158,18 @@ def offline_hit(trial: Trial) -> Answer:
     answer = trial.load(client=trial.offline)
     assert answer == first
     assert not trial.server.requests
+    return answer
+
+
+@row("HF_HUB_OFFLINE=1, the repository's folder was copied from another cache")
+def copied(trial: Trial) -> Answer:
+    trial.add()
+    first = trial.load(cache_dir=str(trial.folder / "there"))
+    name = "models--me--nano"
+    for cache, with_links in ((trial.folder / "plain", False), (trial.cache, True)):  # a stick may know no links
+        shutil.copytree(trial.folder / "there" / name, cache / name, symlinks=with_links)
+        answer = trial.load(client=trial.offline, cache_dir=str(cache))
+        assert answer == first
     return answer
 
 
