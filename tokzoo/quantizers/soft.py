@@ -66,9 +66,9 @@ class SoftVectorQuantizer(Quantizer):
     ) -> Quantized:
         check_width(self, latents)
         with without_autocast(latents.device):
-            points, rows = self._segments(latents), self.rows()
+            points, rows = self._segments(latents).unsqueeze(1), self.rows().unsqueeze(1)
             keys = rows.detach()  # attention over the rows: fused kernels never hold the (tokens x rows) weights
-            codes = F.scaled_dot_product_attention(points, keys, rows, scale=1 / self.temperature)
+            codes = F.scaled_dot_product_attention(points, keys, rows, scale=1 / self.temperature).squeeze(1)
             return Quantized(self._joined(codes, latents.shape), None, None, {})
 
     @torch.no_grad()

@@ -31,7 +31,7 @@ def rotate(latents: Tensor, codes: Tensor) -> Tensor:
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, latents: Tensor, codes: Tensor) -> Tensor:
-        return codes.detach().clone()
+        return codes.view_as(codes)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
@@ -42,7 +42,7 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, latents: Tensor, codes: Tensor) -> Tensor:
         ctx.save_for_backward(latents, codes)
-        return codes.detach().clone()
+        return codes.view_as(codes)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
