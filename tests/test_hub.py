@@ -1,6 +1,5 @@
 """The hub's faults are as docs/hub_faults.md says; halves read half; pushed models say what they are."""
 
-import copy
 import json
 import re
 import subprocess
@@ -56,31 +55,35 @@ def test_of_a_half_no_more_is_read_from_the_file(part: str, name: str, tmp_path:
     assert size_of(half) < size_of(tok) * 0.6
 
 
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
 @pytest.mark.parametrize("family", sorted(families()))
-def test_a_half_does_what_it_can_and_says_what_is_missing(family: str, tmp_path: Path) -> None:
-    tok = tiny(family)
+def test_a_half_does_what_it_can_and_says_what_is_missing(family: str, part: str, tmp_path: Path) -> None:
+    tok, half = tiny(family), tiny(family)
     images = some_images(tok)
     given = some_conditions(tok, images)
     tokens = tok.encode(images, **given)
-    encoder, decoder = copy.deepcopy(tok), copy.deepcopy(tok)
-    encoder.keep_part("encoder")
-    decoder.keep_part("decoder")
-    for half in (encoder, decoder):
-        assert half.token_spec == tok.token_spec
-        assert half.image_size == tok.image_size
-        assert torch.equal(half.codes(tokens), tok.codes(tokens))
-        with pytest.raises(RuntimeError, match=r"load it whole"):
-            half(images, **given)
-        with pytest.raises(ValueError, match="only a whole one can be saved"):
-            half.save_pretrained(tmp_path / "half")
-        with pytest.raises(ValueError, match="only a whole one can be saved"):
-            half.push_to_hub("me/half")
-    encoder_only = {name: given[name] for name, need in tok.conditions.items() if "encode" in need.parts}
-    assert torch.equal(encoder.features(images, **encoder_only), tok.features(images, **encoder_only))
-    with pytest.raises(RuntimeError, match=r"part='decoder' and has no encoder; load it whole"):
-        decoder.encode(images, **given)
-    with pytest.raises(RuntimeError, match=r"part='encoder' and has no decoder; load it whole"):
-        encoder.decode(tokens, **given)
+    try:
+        half.keep_part(part)
+    except ValueError as error:  # systems of which a half is of no use
+        assert "load it whole" in str(error)
+        return
+    assert half.token_spec == tok.token_spec
+    assert half.image_size == tok.image_size
+    assert torch.equal(half.codes(tokens), tok.codes(tokens))
+    with pytest.raises(RuntimeError, match="load it whole"):
+        half(images, **given)
+    with pytest.raises(ValueError, match="only a whole one can be saved"):
+        half.save_pretrained(tmp_path / "half")
+    with pytest.raises(ValueError, match="only a whole one can be saved"):
+        half.push_to_hub("me/half")
+    if part == "decoder":
+        with pytest.raises(RuntimeError, match="part='decoder' and has no encoder; load it whole"):
+            half.encode(images, **given)
+        return
+    for_encoding = {name: given[name] for name, need in tok.conditions.items() if "encode" in need.parts}
+    assert torch.equal(half.features(images, **for_encoding), tok.features(images, **for_encoding))
+    with pytest.raises(RuntimeError, match="part='encoder' and has no decoder; load it whole"):
+        half.decode(tokens, **given)
 
 
 def test_an_unknown_part_is_answered_with_the_known_ones() -> None:
