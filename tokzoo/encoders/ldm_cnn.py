@@ -69,7 +69,9 @@ class LdmCnnEncoder(Encoder):
         self.middle = conv_middle(widths[-1], attention=middle_attention)
         self.norm_out = group_norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], latent_dim, 3, padding=1)
-        self.to_code = same_size_conv(latent_dim, code_dim, code_kernel) if code_dim is not None else None
+        self.to_code: nn.Module | None = None
+        if code_dim is not None:
+            self.to_code = same_size_conv(latent_dim, code_dim, code_kernel)
 
     def forward(self, images: Tensor) -> Features:
         latents = self.latent_map(images)

@@ -4,7 +4,6 @@ from torch import Tensor
 
 from tokzoo.golden import Case, build
 from tokzoo.layers.patches import to_map
-from tokzoo.quantizers.digits import Digits
 from tokzoo.tokenizers.bae.weights import read_config
 
 
@@ -13,7 +12,7 @@ def run(case: Case) -> dict[str, Tensor]:
     output = model(case.image())
     tokens = output.tokens
     grid = (tokens.layout.height, tokens.layout.width)
-    digits: Digits = model.quantizer.digits
+    digits = model.quantizer.digits
     return {
         "prob": to_map(output.latents.sigmoid(), *grid),
         "bits": to_map(digits.unpack(tokens.indices), *grid).float(),

@@ -1,5 +1,7 @@
 """ELM's binary autoencoder, arXiv:2410.16257 (after arXiv:2304.04820): a token is bits, each with its own chance."""
 
+from typing import Any
+
 from tokzoo.decoders.ldm_cnn import LdmCnnDecoder
 from tokzoo.encoders.ldm_cnn import LdmCnnEncoder
 from tokzoo.quantizers.bernoulli import BernoulliQuantizer
@@ -17,7 +19,7 @@ class Bae(GridTokenizer):
 
     def __init__(self, config: BaeConfig):
         super().__init__(config)
-        same = dict(signed=False, activate_out=False)  # pixels in [0, 1]; no SiLU after the last norms
+        same: dict[str, Any] = dict(signed=False, activate_out=False)  # pixels in [0, 1]; no SiLU after the last norms
         sizes = cnn_sizes(config)
         self.encoder = LdmCnnEncoder(**{**sizes, "code_dim": config.num_bits}, **same)
         self.quantizer = BernoulliQuantizer(config.num_bits, config.code_dim, slot_bits=config.slot_bits)

@@ -4,6 +4,7 @@ from torch import nn
 
 from tokzoo.decoders.ldm_cnn import LdmCnnDecoder
 from tokzoo.encoders.ldm_cnn import LdmCnnEncoder
+from tokzoo.parts import Quantizer
 from tokzoo.quantizers.gumbel import GumbelQuantizer
 from tokzoo.quantizers.vector import VectorQuantizer
 from tokzoo.tokenizers.on_grid import GridTokenizer, cnn_sizes
@@ -20,9 +21,13 @@ class Vqgan(GridTokenizer):
 
     def __init__(self, config: VqganConfig):
         super().__init__(config)
-        self.encoder = LdmCnnEncoder(**cnn_sizes(config))
-        if config.gumbel:  # each token's chances of all codes
-            to_logits = nn.Conv2d(config.code_dim, config.codebook_size, 1)
-            self.encoder.to_code = nn.Sequential(self.encoder.to_code, to_logits)
-        self.quantizer = (GumbelQuantizer if config.gumbel else VectorQuantizer)(config.codebook_size, config.code_dim)
+        self.encoder = encoder = LdmCnnEncoder(**cnn_sizes(config))
+        self.quantizer: Quantizer
+        if config.gumbel:  # the encoder says each token's chances of all codes
+            encoder.to_code = nn.Sequential(
+                nn.Conv2d(config.latent_dim, config.code_dim, 1), nn.Conv2d(config.code_dim, config.codebook_size, 1)
+            )
+            self.quantizer = GumbelQuantizer(config.codebook_size, config.code_dim)
+        else:
+            self.quantizer = VectorQuantizer(config.codebook_size, config.code_dim)
         self.decoder = LdmCnnDecoder(**cnn_sizes(config))

@@ -1,7 +1,5 @@
 """XQ-GAN, arXiv:2412.01762 (ImageFolder, arXiv:2410.01756): codes side by side, each on planes of growing size."""
 
-from torch import nn
-
 from tokzoo.decoders.grid_query import GridQueryDecoder
 from tokzoo.encoders.grid_query import GridQueryEncoder
 from tokzoo.parts import Quantizer
@@ -60,7 +58,7 @@ def build_branch(config: XqganConfig) -> Quantizer:
     """The quantizer of one branch."""
     if len(config.scales) == 1:
         return VectorQuantizer(config.codebook_size, config.code_dim, normalize=True)
-    lookup: nn.Module
+    lookup: Quantizer
     if config.lookup == "binary":
         lookup = LookupFreeQuantizer(config.code_dim, magnitude=config.code_dim**-0.5)
     else:
