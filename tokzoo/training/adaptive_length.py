@@ -55,7 +55,7 @@ class KarlPixels(Reconstruction):
     def forward(
         self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
     ) -> Losses:
-        passes = two_passes(tok, images, self.asked, generator)
+        passes = two_passes(tok, images, self.asked, generator, **conditions)
         return mean_of([self.score(tok, images, output, step) for output in passes])
 
 
@@ -75,7 +75,7 @@ class KarlCodes(Objective):
         self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
     ) -> Losses:
         check_has_base(unwrapped(tok))
-        passes = two_passes(tok, images, self.asked, generator, paint=False)
+        passes = two_passes(tok, images, self.asked, generator, paint=False, **conditions)
         parts = []
         for output in passes:
             terms = base_terms(tok, output, output.reconstruction)
@@ -89,7 +89,13 @@ def with_halting(weights: LossConfig) -> LossConfig:
 
 
 def two_passes(
-    tok: nn.Module, images: Tensor, asked: Tensor, generator: torch.Generator, *, paint: bool = True
+    tok: nn.Module,
+    images: Tensor,
+    asked: Tensor,
+    generator: torch.Generator,
+    *,
+    paint: bool = True,
+    **conditions: Tensor,
 ) -> Passes:
     """Codes `images` twice, as `KarlPixels` says; `asked`, the chances of the errors to ask for, changes in place."""
     plain = unwrapped(tok)
@@ -98,7 +104,7 @@ def two_passes(
     budgets = karl_budgets(plain.config.num_tokens)
     budget = budgets[int(torch.randint(len(budgets), (), generator=generator, device=generator.device))]
     chosen = torch.multinomial(asked, len(images), replacement=True, generator=generator)
-    draws: dict[str, Any] = dict(sample=True, generator=generator, paint=paint)
+    draws: dict[str, Any] = dict(sample=True, generator=generator, paint=paint, **conditions)
     estimate = tok(images, num_tokens=budget, max_error=asked.new_tensor(ERRORS)[chosen], masked=False, **draws)
     with torch.no_grad():
         made = estimate.reconstruction if paint else plain.decoder.head.paint(estimate.reconstruction)  # type: ignore[operator, union-attr]
@@ -123,11 +129,13 @@ class AlitPixels(Reconstruction):
     turn, and give each a discriminator of its own; here there is one.
     """
 
-    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
+    def forward(
+        self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
+    ) -> Losses:
         plain = alit(tok)
         rounds = 1 + int(torch.randint(plain.config.num_rounds, (), generator=generator, device=generator.device))
         count = rounds * plain.config.round_tokens
-        output = tok(images, num_tokens=count, settle=False, sample=True, generator=generator)
+        output = tok(images, num_tokens=count, settle=False, sample=True, generator=generator, **conditions)
         return self.score(tok, images, output, step)
 
 
@@ -138,10 +146,12 @@ class AlitCodes(Objective):
     stage `latent_distillation_pretrain`.
     """
 
-    def forward(self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator) -> Losses:
+    def forward(
+        self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
+    ) -> Losses:
         check_has_base(alit(tok))
         count = alit(tok).config.num_rounds
-        output = tok(images, every=True, paint=False, sample=True, generator=generator)
+        output = tok(images, every=True, paint=False, sample=True, generator=generator, **conditions)
         parts = [base_terms(tok, output, output.aux[f"predicted_{number}"]) for number in range(count)]
         first = "cross_entropy" if "cross_entropy" in parts[0] else "code_error"  # which the weight of a round is for
         total = torch.zeros((), device=images.device)
@@ -177,7 +187,9 @@ def base_terms(tok: nn.Module, output: TokenizerOutput, predicted: Tensor) -> di
     autoencoder: square distance of the latents.
     """
     base = output.aux["base"].detach().float()  # (B, P, C)
-    predicted, head = predicted.float(), unwrapped(tok).decoder.head  # type: ignore[union-attr]
+    decoder: Any = unwrapped(tok).decoder
+    head = decoder.head
+    predicted = predicted.float()
     if not hasattr(head, "codebook"):
         return {"code_error": F.mse_loss(to_tokens(predicted), base)}
     rows = head.codebook.weight.detach().float()
@@ -213,9 +225,9 @@ def mean_of(parts: list[Losses]) -> Losses:
 
 def unwrapped(tok: nn.Module) -> VisualTokenizer:
     """The tokenizer inside what trains it: DDP wraps in `module`, a compiled one in `_orig_mod`."""
-    inner = getattr(tok, "module", tok)
-    plain: VisualTokenizer = getattr(inner, "_orig_mod", inner)
-    return plain
+    plain: Any = getattr(tok, "module", tok)
+    inner: VisualTokenizer = getattr(plain, "_orig_mod", plain)
+    return inner
 
 
 def lend(teacher: VisualTokenizer) -> Callable[[VisualTokenizer], VisualTokenizer]:

@@ -10,7 +10,8 @@ from tokzoo.tokenizers.karl.golden import read_base
 def run(case: Case) -> dict[str, Tensor]:
     model = build(case, read_config(case.config, base=read_base(case)))
     images = case.image()
-    ours, encoder = {}, model.encoder
+    ours: dict[str, Tensor] = {}
+    encoder = model.encoder
     for number in range(model.config.num_rounds):
         tokens = model.encode(images, num_tokens=(number + 1) * model.config.round_tokens)
         rollout = encoder.begin(images)

@@ -185,7 +185,7 @@ class Alit(VisualTokenizer):
             more = number + 1 < count
             filled = self._fill(quantized) if fill or (settle and more) else None
             yield Round(features, quantized, filled)
-            if settle and more:
+            if settle and more and filled is not None:
                 rollout = encoder.settle(rollout, self._settled(filled, rollout.base, sample, generator))
             if more:
                 rollout = encoder.add_queries(rollout, number + 1)
