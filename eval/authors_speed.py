@@ -104,6 +104,7 @@ def main() -> None:
             print(f"batch {batch}: decode {row['decode_over_authors_cpu_time']:.2f}x the authors' by processor time")
     report = {
         "what": f"titok_{arguments.size}, inference mode, float32, medians of rounds in turn",
+        "note": "cpu_time is the measure where other work shares the machine",
         "authors": f"bytedance/1d-tokenizer {commit}",
         "machine": machine(),
         "rows": rows,

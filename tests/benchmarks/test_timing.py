@@ -111,7 +111,7 @@ def test_bench_writes_images_per_second_beside_the_vit(tmp_path: Path, capsys: p
     assert main(["bench", "titok_nano.photos64", "--batches", "1", "2", "--rounds", "2", "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "bench_titok_nano.photos64.json").read_text())
     assert [row["batch"] for row in report["rows"]] == [1, 2]
-    assert set(report["rows"][0]["encode"]) == {"tokzoo", "timm ViT"}
+    assert set(report["rows"][0]["encode"]) == {"tokzoo", "tokzoo latents", "timm ViT"}
     assert report["rows"][1]["decode"]["tokzoo"]["peak_bytes"] > 0
     assert "images/s" in capsys.readouterr().out
 
