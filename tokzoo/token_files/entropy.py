@@ -171,7 +171,7 @@ class Static(_Modelled):
 
 
 class Adaptive(_Modelled):
-    """Frequencies of what came before in the block, taken anew each time that half as much again has come."""
+    """Frequencies of what came before in the block, taken anew each time that as much again has come."""
 
     def _models(self, slot: int, symbols: NDArray[np.int32]) -> Iterator[tuple[int, int, Any]]:
         values = modelled_levels(self.levels[slot])
@@ -180,7 +180,7 @@ class Adaptive(_Modelled):
         while start < len(symbols):
             yield start, min(stop, len(symbols)), _categorical(counts)
             counts += np.bincount(symbols[start:stop], minlength=values)
-            start, stop = stop, stop + stop // 2
+            start, stop = stop, 2 * stop
 
 
 class Generated:
