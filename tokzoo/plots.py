@@ -43,6 +43,25 @@ def rate_distortion(
     return file
 
 
+def distance_over_tokens(places: Mapping[str, tuple[float, float]], label: str, file: Path) -> Path:
+    """Tokenizers by how many tokens an image takes, logarithmic, and their distance of the name `label`.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
+    figure, axes = _figure()
+    for (name, (tokens, distance)), colour in zip(places.items(), COLOURS * len(places), strict=False):
+        axes.plot([tokens], [distance], "o", color=colour, label=name, markersize=6)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("tokens per image")
+    axes.set_ylabel(label)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=9)
+    with replace_atomically(file) as temporary:
+        figure.savefig(temporary, format="png", dpi=144, bbox_inches="tight")
+    return file
+
+
 def _figure() -> tuple[Any, "Axes"]:
     try:
         from matplotlib.figure import Figure

@@ -68,6 +68,14 @@ def test_the_page_is_written_with_its_plot(tmp_path):
     assert (tmp_path / "page" / "photos64_pixels.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_distance_is_drawn_over_tokens_and_names_come_by_their_numbers(tmp_path):
+    pytest.importorskip("matplotlib")
+    scores = {"fd_effnet_lite0": Score(81.5, 80.0, 83.0), "tokens_per_image": Score(32.0)}
+    page = render([result("ours", scores=scores), result("b_q20"), result("b_q5")], tmp_path)
+    assert "![Distance over tokens](photos64_pixels_fd_effnet_lite0.png)" in page
+    assert page.index("| b_q5 |") < page.index("| b_q20 |")
+
+
 def test_no_results_say_what_writes_them(tmp_path):
     with pytest.raises(ValueError, match="tokzoo eval writes them"):
         write_leaderboard(tmp_path, tmp_path / "README.md")

@@ -1,5 +1,6 @@
 """The page of all results: a table for each protocol, never two protocols in one column, and plots beside it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from tokzoo.metrics.rate_distortion import RatePoint
 __all__ = ["render", "write_leaderboard"]
 
 KINDS = ("tokenizer", "perturbed", "samples", "codec", "sanity")
-DIGITS = {"psnr": 2, "code_usage": 3, "bits_per_pixel": 3, "bits_per_image": 0, "file_bits_per_image": 0}
+DIGITS = {
+    "psnr": 2,
+    "tokens_per_image": 0,
+    "code_usage": 3,
+    "bits_per_pixel": 3,
+    "bits_per_image": 0,
+    "file_bits_per_image": 0,
+}
 WHOLE = ("fd", "code_perplexity")  # scores that are large numbers
 HIDDEN = ("code_entropy_bits", "density", "bits_per_pixel")
 INTRODUCTION = """# Leaderboard
@@ -62,10 +70,10 @@ def _section(name: str, group: list[Result], protocol: Protocol | None, plots: P
     if protocol is not None:
         lines += [f"{_sentence(protocol)} Hash `{protocol.sha256[:12]}`.", ""]
     if kept:
-        lines += _table(sorted(kept, key=lambda result: (KINDS.index(result.kind), result.subject)))
+        lines += _table(sorted(kept, key=_place))
         lines += ["", *_foot(kept)]
-        if plots is not None and (file := _plot(name, kept, plots)) is not None:
-            lines += ["", f"![PSNR over bytes]({file.name})"]
+        if plots is not None:
+            lines += _plots(name, kept, plots)
     if left_out:
         lines += ["", "Not in the table:", "", *left_out]
     return "\n".join(lines) + "\n"
@@ -97,6 +105,12 @@ def _table(results: Sequence[Result]) -> list[str]:
     return lines
 
 
+def _place(result: Result) -> tuple[int, list[tuple[int, str]]]:
+    """Kinds in their order, then names with their numbers by size."""
+    parts = re.split(r"(\d+)", result.subject)
+    return KINDS.index(result.kind), [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
 def _columns(results: Sequence[Result]) -> list[str]:
     """Every score that some result has, in the order of the fullest one."""
     fullest = max(results, key=lambda result: len(result.scores))
@@ -107,7 +121,13 @@ def _columns(results: Sequence[Result]) -> list[str]:
 
 
 def _heading(name: str) -> str:
-    known = {"psnr": "PSNR, dB", "ssim": "SSIM", "bits_per_image": "bits", "file_bits_per_image": "bits of a file"}
+    known = {
+        "psnr": "PSNR, dB",
+        "ssim": "SSIM",
+        "tokens_per_image": "tokens",
+        "bits_per_image": "bits",
+        "file_bits_per_image": "bits of a file",
+    }
     return known.get(name, name.replace("_effnet_lite0", " effnet_lite0").replace("code_", "code "))
 
 
@@ -128,7 +148,31 @@ def _foot(results: Sequence[Result]) -> list[str]:
     return [*lines, f"- Pixels of the cropped images: sha256 `{sha[:16]}`."]
 
 
-def _plot(name: str, results: Sequence[Result], folder: Path) -> Path | None:
+def _plots(name: str, results: Sequence[Result], folder: Path) -> list[str]:
+    """Lines that show the plots, which are written beside the page."""
+    lines = []
+    if (file := _rate_distortion(name, results, folder)) is not None:
+        lines += ["", f"![PSNR over bytes]({file.name})"]
+    if (file := _distance_over_tokens(name, results, folder)) is not None:
+        lines += ["", f"![Distance over tokens]({file.name})"]
+    return lines
+
+
+def _distance_over_tokens(name: str, results: Sequence[Result], folder: Path) -> Path | None:
+    """The Frechet distance of tokenizers over their tokens, where it was measured."""
+    from tokzoo.plots import distance_over_tokens
+
+    places = {}
+    label = ""
+    for result in results:
+        distances = [key for key in result.scores if key.startswith("fd_") and "infinity" not in key]
+        if result.kind == "tokenizer" and distances and "tokens_per_image" in result.scores:
+            label = distances[0]
+            places[result.subject] = (result.scores["tokens_per_image"].value, result.scores[label].value)
+    return distance_over_tokens(places, label, folder / f"{name}_{label}.png") if places else None
+
+
+def _rate_distortion(name: str, results: Sequence[Result], folder: Path) -> Path | None:
     """PSNR over bytes: tokenizers as points, codecs as curves over their qualities."""
     from tokzoo.plots import rate_distortion
 

@@ -189,9 +189,9 @@ class Measure:
             arrays |= self._extracted(self.extractor, ours, images)
         if made.indices is not None and "codes" in protocol.metrics:
             arrays["indices"] = made.indices.numpy().astype(_integer(self.levels))
-        for name, bits in (("bits", made.bits), ("file_bits", made.file_bits)):
-            if bits is not None:
-                arrays[name] = bits.double().numpy()
+        for name, counted in (("tokens", made.tokens), ("bits", made.bits), ("file_bits", made.file_bits)):
+            if counted is not None:
+                arrays[name] = counted.double().numpy()
         return arrays
 
     def _extracted(self, extractor: Extractor, ours: Tensor, images: Tensor) -> Arrays:

@@ -28,11 +28,12 @@ class Reconstruction(NamedTuple):
     """Of one batch: images (B, 3, H, W) in [0, 1], and what they cost.
 
     `indices` int64 (B, L) or (B, L, D), -1 where a token does not count; None of continuous tokens, or without any.
-    `bits` (B,): exact payload. `file_bits` (B,): of files with one image each, where that is another number.
+    `tokens` (B,): how many count. `bits` (B,): exact payload. `file_bits` (B,): of files with one image each, where that is another number.
     """
 
     images: Tensor
     indices: Tensor | None = None
+    tokens: Tensor | None = None
     bits: Tensor | None = None
     file_bits: Tensor | None = None
 
@@ -104,6 +105,7 @@ def _of_tokens(tok: VisualTokenizer, tokens: Tokens, images: Tensor) -> Reconstr
     return Reconstruction(
         images.cpu(),
         None if indices is None else indices.cpu(),
+        tokens.lengths.cpu(),
         None if bits is None else bits.cpu(),
     )
 

@@ -80,6 +80,8 @@ def summarize(
         scores[protocol.label("is")] = inception_interval(torch.from_numpy(arrays["logits"]), protocol)
     if "indices" in arrays and levels is not None:
         scores |= code_scores(torch.from_numpy(arrays["indices"]).long(), levels)
+    if "tokens" in arrays:
+        scores["tokens_per_image"] = Score(float(arrays["tokens"].mean()))
     if "bits" in arrays:
         pixels = protocol.image_size**2
         scores["bits_per_image"] = Score(float(arrays["bits"].mean()))
