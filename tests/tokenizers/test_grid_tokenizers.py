@@ -1,14 +1,22 @@
 """The grid tokenizers: sizes, scales, bit orders, drawn parts; their numbers are proved by the golden cases."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.helpers import some_images, tiny
+from tokzoo import images
 from tokzoo.conversion import use_average
 from tokzoo.tokens import Grid, Pyramid
 
 ANY_SIZE = ("bae", "ibq", "llamagen_vq", "open_magvit2", "vqgan", "wetok")
 PYRAMIDS = ("var_vqvae", "xqgan")
+CUTS = {
+    **dict.fromkeys(("bae", "llamagen_vq", "robustok", "xqgan"), "adm"),
+    **dict.fromkeys(("ibq", "open_magvit2", "vqgan", "wetok"), "opencv"),
+    "var_vqvae": "lanczos_zoom",
+}
 
 
 @torch.no_grad()
@@ -138,3 +146,11 @@ def test_the_moving_average_takes_the_place_of_the_plain_weights() -> None:
         "model_ema.num_updates": one,
     }
     assert use_average(state) == {"encoder.conv.weight": two, "loss.disc.weight": one}
+
+
+@pytest.mark.parametrize(("family", "protocol"), CUTS.items())
+def test_photos_are_cut_as_the_published_evaluation_cuts_them(family: str, protocol: str) -> None:
+    tok = tiny(family)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    expected = images.to_tensor(images.PROTOCOLS[protocol](photo, tok.image_size))
+    assert torch.equal(tok.preprocess(photo)[0], expected)
