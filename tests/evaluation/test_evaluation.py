@@ -9,7 +9,15 @@ import torch
 
 from tests.helpers import tiny
 from tokzoo.evaluation import run
-from tokzoo.evaluation.protocol import ImageSet, Network, Protocol, list_protocols, load_protocol, parse_protocol
+from tokzoo.evaluation.protocol import (
+    ImageSet,
+    Network,
+    Perturbation,
+    Protocol,
+    list_protocols,
+    load_protocol,
+    parse_protocol,
+)
 from tokzoo.evaluation.results import check_comparable, read_result, read_results, write_result
 from tokzoo.evaluation.samples import Blank, generated, is_samples, open_samples
 from tokzoo.evaluation.scoring import Share, Work, rounded
@@ -193,14 +201,17 @@ def test_rounding_is_what_its_name_says():
     assert not torch.equal(rounded(torch.rand(1, 3, 8, 8), "jpeg95"), rounded(torch.rand(1, 3, 8, 8), "round"))
 
 
-def test_perturbed_tokens_make_worse_images_and_none_of_them_the_same(tmp_path):
+def test_perturbed_tokens_make_other_images_and_none_of_them_the_same(tmp_path):
     tok = tiny("titok", image_size=SIZE)
     plain = protocol(metrics=("psnr", "codes"), extractor=None)
     clean = evaluated(tokenizer_subject(tok, "tiny"), tmp_path / "a", chosen=plain).scores
-    same = evaluated(perturbed(tok, tokens=0.0, neighbours=4), tmp_path / "b", chosen=plain).scores
-    changed = evaluated(perturbed(tok, tokens=1.0, neighbours=4), tmp_path / "c", chosen=plain).scores
+    none, all_of_them = (Perturbation(tokens=share, neighbours=4) for share in (0.0, 1.0))
+    same = evaluated(perturbed(tok, none), tmp_path / "b", chosen=plain).scores
+    changed = evaluated(perturbed(tok, all_of_them), tmp_path / "c", chosen=plain).scores
     assert same == clean
     assert changed["code_perplexity"] != clean["code_perplexity"]
+    assert protocol(perturbation=none).label("fd") == "pfd_effnet_lite0"
+    assert protocol(perturbation=none).sha256 != protocol(perturbation=all_of_them).sha256 != protocol().sha256
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------

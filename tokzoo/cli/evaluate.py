@@ -55,7 +55,10 @@ def evaluate(
     elif not data:
         raise ValueError(f"protocol {chosen.name} is of {chosen.images.set}: say where it lies with --data")
     else:
-        subject, photos = load_subject(tokenizer, device=device), run.open_photos(data, chosen)
+        subject, photos = (
+            load_subject(tokenizer, perturbation=chosen.perturbation, device=device),
+            run.open_photos(data, chosen),
+        )
     settings = run.Settings(
         work=Path(work) if work else Path(out) / ".work" / f"{chosen.name}-{chosen.sha256[:8]}-{_plain(subject.name)}",
         batch_size=batch_size,

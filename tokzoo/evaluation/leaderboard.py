@@ -12,7 +12,7 @@ from tokzoo.metrics.rate_distortion import RatePoint
 
 __all__ = ["render", "write_leaderboard"]
 
-KINDS = ("tokenizer", "perturbed", "samples", "codec", "sanity")
+KINDS = ("tokenizer", "samples", "codec", "sanity")
 DIGITS = {
     "psnr": 2,
     "tokens_per_image": 0,
@@ -21,7 +21,7 @@ DIGITS = {
     "bits_per_image": 0,
     "file_bits_per_image": 0,
 }
-WHOLE = ("fd", "code_perplexity")  # scores that are large numbers
+WHOLE = ("fd", "pfd", "code_perplexity")  # scores that are large numbers
 HIDDEN = ("code_entropy_bits", "density", "bits_per_pixel")
 INTRODUCTION = """# Leaderboard
 
@@ -143,9 +143,9 @@ def _cell(name: str, score: Score | None) -> str:
 
 def _foot(results: Sequence[Result]) -> list[str]:
     notes = sorted({note for result in results for note in result.notes})
-    lines = [f"- {note[:1].upper()}{note[1:]}." for note in notes]
+    lines = [f"- {note}." for note in notes]
     sha = results[0].images["sha256"]
-    return [*lines, f"- Pixels of the cropped images: sha256 `{sha[:16]}`."]
+    return [*lines, f"- pixels of the cropped images: sha256 `{sha[:16]}`."]
 
 
 def _plots(name: str, results: Sequence[Result], folder: Path) -> list[str]:
@@ -165,7 +165,7 @@ def _distance_over_tokens(name: str, results: Sequence[Result], folder: Path) ->
     places = {}
     label = ""
     for result in results:
-        distances = [key for key in result.scores if key.startswith("fd_") and "infinity" not in key]
+        distances = [key for key in result.scores if key.startswith(("fd_", "pfd_")) and "infinity" not in key]
         if result.kind == "tokenizer" and distances and "tokens_per_image" in result.scores:
             label = distances[0]
             places[result.subject] = (result.scores["tokens_per_image"].value, result.scores[label].value)

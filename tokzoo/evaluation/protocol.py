@@ -14,7 +14,7 @@ from tokzoo import hub
 from tokzoo.images import PROTOCOLS as PUBLISHED_CROPS
 from tokzoo.images import resize_and_crop
 
-__all__ = ["CROPS", "Bootstrap", "ImageSet", "Network", "Protocol", "list_protocols", "load_protocol"]
+__all__ = ["CROPS", "Bootstrap", "ImageSet", "Network", "Perturbation", "Protocol", "list_protocols", "load_protocol"]
 
 Rounding = Literal["round", "truncate", "float", "jpeg95"]
 Metric = Literal[
@@ -67,6 +67,21 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Perturbation:
+    """Tokens that are exchanged before they are decoded: what pFID is of. arXiv:2503.08354, section 3.
+
+    Args:
+        tokens: alpha, chance of a token to be exchanged.
+        neighbours: delta, how many codes near its latent are drawn from, its own among them.
+        seed: of the draws.
+    """
+
+    tokens: float
+    neighbours: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bootstrap:
     """Resampling of images, for intervals of this level: `draws` for means, `set_draws` for what is costly."""
 
@@ -88,6 +103,8 @@ class Protocol:
         crop: resize and crop, a name in `CROPS`.
         rounding: of the reconstruction before it is compared: to the nearest of 256 levels, down to one, not at all,
             or through JPEG of quality 95.
+        perturbation: exchange tokens first; the distance is then called `pfd`. The authors' grid of (alpha, delta) is
+            not published with their code, so that each protocol is of one point.
         reference: `images`: the same images, cropped; `set`: another set of images, not paired with these; else the
             name of a file of statistics, beside which `kid` and `manifold` still need a set.
         extractor: of `fd`, `sfd`, `kid`, `is`, `manifold`, `perceptual`; None if none of them is asked for.
@@ -107,6 +124,7 @@ class Protocol:
     image_size: int
     crop: str = "bicubic"
     rounding: Rounding = "round"
+    perturbation: Perturbation | None = None
     reference: str = "images"
     extractor: Network | None = None
     metrics: tuple[Metric, ...]
@@ -145,10 +163,25 @@ class Protocol:
 
     def label(self, metric: str) -> str:
         """The full name of a score: set metrics carry the extractor's name."""
+        if self.perturbation is not None and metric in ("fd", "fd_infinity"):
+            metric = f"p{metric}"
         return f"{metric}_{self.extractor.name}" if self.extractor and metric in OF_EXTRACTOR else metric
 
 
-OF_EXTRACTOR = ("fd", "sfd", "kid", "is", "precision", "recall", "density", "coverage", "perceptual", "fd_infinity")
+OF_EXTRACTOR = (
+    "fd",
+    "sfd",
+    "kid",
+    "is",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "perceptual",
+    "fd_infinity",
+    "pfd",
+    "pfd_infinity",
+)
 
 
 def _chosen(settings: Any) -> dict[str, Any]:
@@ -195,7 +228,12 @@ def load_protocol(name: str | Path) -> Protocol:
 def parse_protocol(held: Mapping[str, Any]) -> Protocol:
     """A protocol of what its YAML holds."""
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in held.items()}
-    for key, kind in (("images", ImageSet), ("extractor", Network), ("bootstrap", Bootstrap)):
+    for key, kind in (
+        ("images", ImageSet),
+        ("extractor", Network),
+        ("bootstrap", Bootstrap),
+        ("perturbation", Perturbation),
+    ):
         if isinstance(values.get(key), Mapping):
             _check_fields(f"{key} of a protocol", values[key], kind)
             values[key] = kind(**values[key])

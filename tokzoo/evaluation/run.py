@@ -27,6 +27,14 @@ from tokzoo.registry import Score as PublishedScore
 
 __all__ = ["Settings", "evaluate", "open_photos", "published_lines"]
 
+OF_INCEPTION = {
+    "FID": "fd_inception",
+    "rFID": "fd_inception",
+    "gFID": "fd_inception",
+    "pFID": "pfd_inception",
+    "IS": "is_inception",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -101,7 +109,8 @@ def evaluate(
     )
     if reference_set is not None:
         features = _reference_features(reference_set, protocol, extractor, settings)
-        arrays |= {"reference": features} if settings.share.rank == 0 else {}
+        if features is not None:
+            arrays["reference"] = features
     if settings.share.rank:
         return None
     seconds = time.perf_counter() - began
@@ -165,9 +174,7 @@ def published_lines(result: Result, protocol: Protocol, scores: Sequence[Publish
 
 def _our_name(metric: str, protocol: Protocol) -> str:
     """FID is the distance of Inception's features, and of no other's."""
-    return {"rFID": "fd_inception", "FID": "fd_inception", "gFID": "fd_inception", "IS": "is_inception"}.get(
-        metric, protocol.label(metric.lower())
-    )
+    return OF_INCEPTION.get(metric, protocol.label(metric.lower()))
 
 
 def _extractor(protocol: Protocol, settings: Settings) -> Extractor | None:

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from tokzoo import hub
+from tokzoo.evaluation.protocol import Perturbation
 from tokzoo.images import to_image
 from tokzoo.metrics.rate_distortion import ARCHIVE, Codec, encode_as, header_bytes
 from tokzoo.quantizers.perturbation import PerturbedQuantizer, choose
@@ -28,7 +29,8 @@ class Reconstruction(NamedTuple):
     """Of one batch: images (B, 3, H, W) in [0, 1], and what they cost.
 
     `indices` int64 (B, L) or (B, L, D), -1 where a token does not count; None of continuous tokens, or without any.
-    `tokens` (B,): how many count. `bits` (B,): exact payload. `file_bits` (B,): of files with one image each, where that is another number.
+    `tokens` (B,): how many count. `bits` (B,): exact payload. `file_bits` (B,): of files with one image each, where
+    that is another number.
     """
 
     images: Tensor
@@ -61,7 +63,7 @@ class Subject:
     scores: tuple[Score, ...] = ()
 
 
-def load_subject(name: str, *, device: str = "cpu") -> Subject:
+def load_subject(name: str, *, perturbation: Perturbation | None = None, device: str = "cpu") -> Subject:
     """A tokenizer by registered name, repository or folder; or a stand-in: `identity`, `mean_image`, `noise`,
     `jpeg_q50`, `webp_q50` (any quality)."""
     if name in BASELINES:
@@ -69,7 +71,8 @@ def load_subject(name: str, *, device: str = "cpu") -> Subject:
     if match := re.fullmatch(r"(jpeg|webp)_q(\d{1,3})", name):
         codec = cast(Codec, {"jpeg": "JPEG", "webp": "WebP"}[match[1]])
         return Subject(name=name, kind="codec", reconstruct=_through_codec(codec, int(match[2])))
-    return tokenizer_subject(hub.from_pretrained(name, device=device), Path(name).name)
+    tok = hub.from_pretrained(name, device=device)
+    return tokenizer_subject(tok, Path(name).name) if perturbation is None else perturbed(tok, perturbation)
 
 
 def tokenizer_subject(tok: VisualTokenizer, name: str | None = None) -> Subject:
@@ -110,29 +113,23 @@ def _of_tokens(tok: VisualTokenizer, tokens: Tokens, images: Tensor) -> Reconstr
     )
 
 
-def perturbed(tok: VisualTokenizer, *, tokens: float, neighbours: int, seed: int = 0) -> Subject:
-    """Reconstructions of tokens of which some are exchanged for codes near their latent: what pFID is of.
-
-    arXiv:2503.08354, section 3. Every image is affected. The paper's numbers are of several (share, neighbours); which
-    ones, the authors' code does not say, so that a score of this names its own.
-
-    Args:
-        tokens: alpha, share of an image's tokens.
-        neighbours: delta, how many codes near the latent are drawn from, its own among them.
+def perturbed(tok: VisualTokenizer, how: Perturbation) -> Subject:
+    """Reconstructions of tokens of which some are exchanged for codes near their latent; every image is affected.
 
     Raises:
         TypeError: a tokenizer of continuous tokens, or of several indices a token.
     """
-    search = PerturbedQuantizer(tok.quantizer, tokens=tokens, images=1.0, neighbours=neighbours)
+    neighbours = how.neighbours
+    search = PerturbedQuantizer(tok.quantizer, tokens=how.tokens, images=1.0, neighbours=neighbours)
 
     def reconstruct(images: Tensor, first: int) -> Reconstruction:
-        generator = torch.Generator().manual_seed(seed * 2**32 + first)
+        generator = torch.Generator().manual_seed(how.seed * 2**32 + first)
         images = images.to(tok.device)
         encoded = tok.encode(images)
         nearest = search.nearest(tok.features(images), neighbours)  # (B L, delta)
         chance = torch.rand(len(nearest), generator=generator).to(nearest.device)
         rank = torch.randint(neighbours, (len(nearest),), generator=generator).to(nearest.device)
-        chosen = choose(nearest, chance, rank, tokens).view(len(images), -1)
+        chosen = choose(nearest, chance, rank, how.tokens).view(len(images), -1)
         changed = Tokens(
             layout=encoded.layout,
             indices=chosen,
@@ -143,15 +140,7 @@ def perturbed(tok: VisualTokenizer, *, tokens: float, neighbours: int, seed: int
         )
         return _of_tokens(tok, changed, tok.decode(changed))
 
-    base = tokenizer_subject(tok)
-    return Subject(
-        name=f"{base.name} perturbed({tokens:g}, {neighbours})",
-        kind="perturbed",
-        reconstruct=reconstruct,
-        weights=base.weights,
-        levels=base.levels,
-        image_size=base.image_size,
-    )
+    return replace(tokenizer_subject(tok), reconstruct=reconstruct)
 
 
 # --- stand-ins -------------------------------------------------------------------------------------------------------
