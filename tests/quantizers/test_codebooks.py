@@ -80,6 +80,16 @@ def test_the_stages_of_a_residual_learn_what_they_saw() -> None:
     torch.testing.assert_close(stages[0].codebook[3], first, atol=1e-4, rtol=1e-3)
 
 
+def test_the_stages_of_a_residual_are_revived() -> None:
+    stages = [RevivedQuantizer(EmaVectorQuantizer(8, 3), every=2) for _ in range(2)]
+    quantizer = ResidualQuantizer(stages).train()
+    for _ in range(3):
+        quantizer(draw(2, 9, 3))
+    assert [int(stage.steps) for stage in stages] == [3, 3]
+    quantizer.index(draw(2, 9, 3))
+    assert [int(stage.steps) for stage in stages] == [3, 3]
+
+
 def test_kmeans_finds_clusters_and_starts_a_codebook_there() -> None:
     centres = 10 * torch.eye(4)
     points = (centres.repeat(30, 1) + 0.01 * draw(120, 4)).unsqueeze(0)

@@ -79,6 +79,12 @@ class TestEveryDiscreteOne:
                 with pytest.raises(ValueError, match=f"{wrong} in slot {slot} among them"):
                     quantizer.decode(bad.reshape(good.shape))
 
+    def test_asking_for_indices_in_training_changes_nothing(self, name: str) -> None:
+        quantizer = make(name).train()
+        before = {key: value.clone() for key, value in quantizer.state_dict().items()}
+        quantizer.index(latents_for(quantizer))
+        torch.testing.assert_close(dict(quantizer.state_dict()), before, atol=0, rtol=0)
+
     @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
     def test_latents_that_are_no_numbers_get_indices_in_range(self, name: str, value: float) -> None:
         quantizer = make(name)

@@ -4,6 +4,7 @@ A step is forward, the sum of the losses, backward. The plain ways are the formu
 all codes, one-hot matrices, tables of all codes.
 """
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -71,9 +72,8 @@ def _ours(quantizer: Quantizer, *, entropy: bool) -> Step:
 
 
 def _theirs(described: Mapping[str, Any], device: str) -> Step:
-    import vector_quantize_pytorch as oracle
-
     options = {key: value for key, value in described.items() if key != "name"}
+    oracle = importlib.import_module("vector_quantize_pytorch")
     quantizer = getattr(oracle, described["name"])(**options).to(device).train()
 
     def step(latents: Tensor) -> Tensor:

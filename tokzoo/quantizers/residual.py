@@ -66,7 +66,7 @@ class ResidualQuantizer(Quantizer):
         for number in range(self.depth):
             stage, rest = self.stage(number), points.detach() - total.detach()
             indices = stage.index(rest)
-            if self.training:
+            if self.training and torch.is_grad_enabled():
                 stage.learn(rest, indices)
             codes = stage.decode(indices)
             total = total.detach() + codes

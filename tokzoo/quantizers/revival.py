@@ -49,6 +49,10 @@ class RevivedQuantizer(WrappedQuantizer):
             self._count(latents, quantized.indices, generator)
         return quantized
 
+    def learn(self, latents: Tensor, indices: Tensor) -> None:
+        self.inner.learn(latents, indices)
+        self._count(latents, indices, None)
+
     @torch.no_grad()
     def _count(self, latents: Tensor, indices: Tensor, generator: torch.Generator | None) -> None:
         inner: VectorQuantizer = self.inner  # type: ignore[assignment]

@@ -72,7 +72,7 @@ class StreamingAverageQuantizer(Quantizer):
             lacking = (number + 1) * plane.detach() - total.detach()
             picked = self._picked(lacking, scale)
             indices = self.inner.index(picked)
-            if self.training:
+            if self.training and torch.is_grad_enabled():
                 self.inner.learn(picked, indices)
             total = total + self._enlarged(self.inner.decode(indices), scale)
             mean = total / (number + 1)

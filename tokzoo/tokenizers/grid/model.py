@@ -75,7 +75,5 @@ def _on(place: Any, layout: Layout, giver: str, taker: str) -> Layout:
     try:
         placed: Layout = place(layout)
     except ValueError as error:
-        raise ValueError(
-            f"{giver} gives tokens on {layout}, which quantizer {taker!r} refuses: {error}"
-        ) from error
+        raise ValueError(f"{giver} gives tokens on {layout}, which quantizer {taker!r} refuses: {error}") from error
     return placed

@@ -1,6 +1,6 @@
 """Encoders and decoders that a composed tokenizer can have: names, options, and the places where their tokens lie."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tokzoo.decoders.ldm_cnn import LdmCnnDecoder
@@ -11,7 +11,6 @@ from tokzoo.encoders.latent_query import LatentQueryEncoder
 from tokzoo.encoders.ldm_cnn import LdmCnnEncoder
 from tokzoo.encoders.maskgit_cnn import MaskgitCnnEncoder
 from tokzoo.encoders.vit import VitEncoder
-from tokzoo.parts import Decoder, Encoder
 from tokzoo.tokens import Grid, Layout
 from tokzoo.tokens import Sequence as Row
 
@@ -186,7 +185,6 @@ DECODERS = {
     "maskgit_cnn": f"{HERE}:maskgit_cnn_decoder",
     "vit": f"{HERE}:vit_decoder",
 }
-Parts = Mapping[str, Encoder | Decoder]
 
 
 def _grid(image_size: int, downsample: int, name: str) -> Grid:
