@@ -69,7 +69,9 @@ class HaltingQueryEncoder(Encoder):
         with torch.no_grad():  # an untrained encoder sees pixels around mid-grey, at about the scale of the positions
             self.patch_embed.weight.mul_(4)
             self.patch_embed.bias.copy_(-self.patch_embed.weight.sum((1, 2, 3)) / 2)  # type: ignore[union-attr]
-        for parameter in (self.positions, self.queries, self.error_embeddings):
+            ladder = torch.linspace(-2, 2, len(ERRORS)).unsqueeze(1)  # errors that are near begin near
+            self.error_embeddings.copy_(ladder * torch.randn(width) * width**-0.5)
+        for parameter in (self.positions, self.queries):
             nn.init.normal_(parameter, std=width**-0.5)
 
     def forward(

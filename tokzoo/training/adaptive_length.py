@@ -269,15 +269,15 @@ def as_base(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
 def titok_as_karl(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A TiTok's weights under their names in a KARL on pixels, of which `own` are the untrained ones.
 
-    The class token of its encoder becomes what every error begins as; that of its decoder goes, and so do the queries
-    beyond the KARL's budget. What halts is new.
+    The class token of its encoder becomes a part of every error's embedding; that of its decoder goes, and so do the
+    queries beyond the KARL's budget. What halts is new.
     """
     lent = {key: value for key, value in state.items() if key in own and not key.endswith("positions")}
     for half in ("encoder", "decoder"):
         table = own[f"{half}.positions"]
         lent[f"{half}.positions"] = state[f"{half}.positions"][1:].t().reshape(table.shape)
     begun = state["encoder.class_token"] + state["encoder.positions"][:1]
-    lent["encoder.error_embeddings"] = begun + 0.1 * own["encoder.error_embeddings"]
+    lent["encoder.error_embeddings"] = begun + own["encoder.error_embeddings"]
     rows = {
         "encoder.queries": state["encoder.queries"] + state["encoder.query_positions"],
         "decoder.code_positions": state["decoder.code_positions"],
