@@ -14,9 +14,11 @@ from zipfile import ZipFile
 
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor
 
 import tokzoo
+from tokzoo import verify
 from tokzoo import verify
 from tokzoo._files import write_atomically
 from tokzoo.data.batches import evaluation_images
@@ -135,25 +137,41 @@ def main() -> None:
     verify.record(folder)
     tok = tokzoo.from_pretrained(folder)
     scores = probe(tok, arguments.photos)
-    steps = next(
-        int(line.split(": ")[1])
-        for line in (arguments.run / "config.yaml").read_text().splitlines()
-        if line.startswith("steps:")
-    )
+    config = yaml.safe_load((arguments.run / "config.yaml").read_text())
+    count = torch.get_num_threads()
     about = {
         "steps": checkpoint.step,
-        "planned_steps": steps,
+        "planned_steps": config["steps"],
         "seconds": round(checkpoint.seconds),
-        "machine": f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": f"{platform.machine()} CPU, {count} thread{'s' * (count > 1)}, torch {torch.__version__}",
         "scores": scores,
     }
     write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
-    write_atomically(folder / "README.md", card(tok, arguments, about))
+    write_atomically(folder / "README.md", card(tok, arguments, about, config))
+    verify.record(folder)
     print(json.dumps(about, indent=2))
 
 
-def card(tok: tokzoo.VisualTokenizer, arguments: argparse.Namespace, about: dict) -> str:
+def losses(weights: dict) -> str:
+    """What was minimised, in words."""
+    if not weights["perceptual"]:
+        return "mean squared error"
+    start, count = weights["perceptual_start"], weights["perceptual_images"]
+    since = f" from step {start:,} on" if start else ""
+    part = f" of the first {count} images of a batch" if count else ""
+    return (
+        f"mean squared error, and{since} {weights['perceptual']:g} times a feature distance on EfficientNet-Lite0{part}"
+    )
+
+
+def card(tok: tokzoo.VisualTokenizer, arguments: argparse.Namespace, about: dict, config: dict) -> str:
     """The model card."""
+    favour = (
+        " The same network gave the\nfeature distance in training, which favours it."
+        if config["loss"]["perceptual"]
+        else ""
+    )
+    paper = tokzoo.registry.find(arguments.name)[0].paper
     scores, size = about["scores"], sum(value.numel() for value in tok.parameters())
     spec = tok.token_spec
     bits = spec.layout.num_tokens * round(spec.bits_per_token)
@@ -167,7 +185,7 @@ tags: [visual-tokenizer]
 
 # {arguments.name}
 
-A small TiTok (arXiv:2406.07550), trained by tokzoo: {tok.image_size}x{tok.image_size} photos to {spec.layout.num_tokens} tokens of a codebook of {spec.levels[0]:,}
+A small {type(tok).__name__} (arXiv:{paper}), trained by tokzoo: {tok.image_size}x{tok.image_size} photos to {spec.layout.num_tokens} tokens of a codebook of {spec.levels[0]:,}
 ({bits} bits, {tok.image_size**2 * 24 / bits:.0f}x smaller than raw). {size / 1e6:.2f}M parameters, stored in half precision.
 
 ```python
@@ -185,7 +203,7 @@ images = tok.decode(tokens)
 ```
 
 The run {end}; it took {about["seconds"]:,} s on a {about["machine"]}, next to other work. These are its
-averaged (EMA) weights. Single stage: mean squared error and a feature distance on EfficientNet-Lite0; no adversarial loss.
+averaged (EMA) weights. Single stage: {losses(config["loss"])}; no adversarial loss.
 Being trained on a CPU for about an hour, it is a working example, not the best that this size can do.
 
 ## Scores
@@ -202,8 +220,7 @@ On the {scores["photos"]:,} photos of photos64's `val` part (shorter side to {to
 | share of the accuracy kept | {scores["probe_kept"]:.1%} |
 
 The probe is linear, on pooled features of EfficientNet-Lite0 (ImageNet-1k) at {FEATURE_SIDE} pixels, trained on original training photos of
-the {scores["probe_classes"]} labels with at least {LEAST_PER_LABEL} of them (at most {MOST_PER_LABEL} each), scored on {scores["probe_photos"]:,} held-out photos. The same network gave the
-feature distance in training, which favours it.
+the {scores["probe_classes"]} labels with at least {LEAST_PER_LABEL} of them (at most {MOST_PER_LABEL} each), scored on {scores["probe_photos"]:,} held-out photos.{favour}
 
 ## Data and licences
 
