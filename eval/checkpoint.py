@@ -19,7 +19,6 @@ from torch import Tensor
 
 import tokzoo
 from tokzoo import verify
-from tokzoo import verify
 from tokzoo._files import write_atomically
 from tokzoo.data.batches import evaluation_images
 from tokzoo.data.readers import ImageFolder
@@ -148,7 +147,6 @@ def main() -> None:
     }
     write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
     write_atomically(folder / "README.md", card(tok, arguments, about, config))
-    verify.record(folder)
     print(json.dumps(about, indent=2))
 
 
