@@ -25,7 +25,7 @@ def evaluate(
 ) -> None:
     """Score a tokenizer on photos, or a set of samples, by a protocol; write the result. It resumes after a kill.
 
-    Several GPUs: accelerate launch -m tokzoo.cli.main eval ...
+    Several GPUs: accelerate launch (or torchrun) -m tokzoo.cli.main eval ...
 
     Args:
         tokenizer: a name, repository or folder; samples (folder, zip, npz); identity, mean_image, noise, jpeg_q50.
@@ -108,7 +108,7 @@ def _process(device: str) -> tuple["Share", str]:
 
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Share(), device
-    from accelerate import PartialState
+    from tokzoo._torchvision import import_with_torchvision
 
-    state = PartialState()
+    state = import_with_torchvision("accelerate").PartialState(cpu=device == "cpu")
     return Share(state.process_index, state.num_processes, state.wait_for_everyone), str(state.device)

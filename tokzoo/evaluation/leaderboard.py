@@ -144,6 +144,10 @@ def _cell(name: str, score: Score | None) -> str:
 def _foot(results: Sequence[Result]) -> list[str]:
     notes = sorted({note for result in results for note in result.notes})
     lines = [f"- {note}." for note in notes]
+    for result in results:
+        if result.weights:
+            hashes = ", ".join(f"{part} `{digest[:8]}`" for part, digest in result.weights.items())
+            lines.append(f"- {result.subject}, measured {result.date}, has weights {hashes}.")
     sha = results[0].images["sha256"]
     return [*lines, f"- pixels of the cropped images: sha256 `{sha[:16]}`."]
 
