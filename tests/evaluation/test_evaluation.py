@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.helpers import tiny
+from tokzoo.cli.main import main
 from tokzoo.evaluation import run
 from tokzoo.evaluation.protocol import (
     ImageSet,
@@ -288,3 +290,29 @@ def test_published_numbers_stand_beside_measured_ones_only_under_their_protocol(
     assert "the protocol has no hash" in lines[0]
     assert "another protocol than tiny, not comparable" in lines[1]
     assert "not comparable, for this run has 8 images instead" in run.published_lines(fewer, plain, scores)[0]
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+PROTOCOL = """
+about: of a test
+images: {set: pictures, count: 3}
+image_size: 32
+metrics: [psnr, ssim]
+"""
+
+
+def test_the_command_prints_scores_and_departures_and_writes_a_result(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        Image.fromarray(Pictures()[index]).save(tmp_path / "photos" / f"{index}.png")
+    (tmp_path / "mine.yaml").write_text(PROTOCOL)
+    given = ["eval", "mean_image", "--protocol", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "results")]
+    assert main([*given, "--data", str(tmp_path / "photos"), "--limit", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "mean_image, protocol mine" in printed
+    assert "departs from the protocol: 2 images instead of 3" in printed
+    assert read_result(tmp_path / "results" / "mine" / "mean_image.json").images["count"] == 2
+    assert not list((tmp_path / "results").glob(".work/*"))  # batches go when the result is there
+    assert main(given) == 1
+    assert "is of pictures: say where it lies with --data" in capsys.readouterr().err
