@@ -93,9 +93,10 @@ class HaltingQueryEncoder(Encoder):
         asked = F.embedding(error_bin(max_error, images), self.error_embeddings).unsqueeze(1)  # (B, 1, D)
         queries = self.queries[:num_tokens].expand(len(images), -1, -1)  # (B, T, D)
         hidden = self.norm_in(torch.cat([asked, picture, queries], dim=1))
-        for block in self.blocks:
+        *blocks, final = self.blocks
+        for block in blocks:
             hidden = block(hidden)
-        hidden = hidden[:, -num_tokens:]
+        hidden = final(hidden, last=num_tokens)  # (B, T, D)
         aux["halt_logits"] = self.halting(self.norm_halt(hidden)).squeeze(-1).float()  # (B, T)
         latents = self.to_code(self.norm_out(hidden))  # (B, T, C)
         return Features(latents, Sequence(num_tokens), valid=aux["halt_logits"].sigmoid() <= HALT, aux=aux)
