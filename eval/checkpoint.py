@@ -1,6 +1,6 @@
 """Exports a run's averaged weights as a shipped checkpoint, scores it on held-out photos, writes its model card.
 
-usage: python -m eval.checkpoint RUN NAME --photos photos64.zip [--command "tokzoo train ..."]
+usage: python -m eval.checkpoint RUN NAME --photos photos64.zip [--command "tokzoo train ..."] [--begun "sentence"]
 """
 
 import argparse
@@ -10,6 +10,7 @@ import json
 import platform
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import torch
@@ -18,6 +19,7 @@ import yaml
 from torch import Tensor
 
 import tokzoo
+from eval.prefixes import mean_image, measure
 from tokzoo import verify
 from tokzoo._files import write_atomically
 from tokzoo.data.batches import evaluation_images
@@ -73,8 +75,8 @@ def round_trip(tok: tokzoo.VisualTokenizer, images: Tensor) -> tuple[Tensor, Ten
     return torch.cat(made), torch.cat(indices)
 
 
-def probe(tok: tokzoo.VisualTokenizer, archive: Path) -> dict[str, float]:
-    """PSNR, code use, and how much of a classifier's accuracy on originals is left on reconstructions."""
+def probe(tok: tokzoo.VisualTokenizer, archive: Path) -> dict[str, Any]:
+    """PSNR (of every prefix too, where they decode), code use, and how much of a classifier's accuracy on originals is left on reconstructions."""
     train, val = ImageFolder(archive, split="train"), ImageFolder(archive, split="val")
     counts = Counter(train.labels)
     names = sorted(label for label, count in counts.items() if count >= LEAST_PER_LABEL)
@@ -99,7 +101,12 @@ def probe(tok: tokzoo.VisualTokenizer, archive: Path) -> dict[str, float]:
     used = float((shares > 0).double().mean())
     shares = shares / shares.sum()
     before, after = accuracy(held_out), accuracy(made)
+    ordered = {}
+    if tok.token_spec.ordered:
+        curve = measure(tok, evaluation_images(val, tok.image_size), mean_image(train, tok.image_size))
+        ordered = {"psnr_of_prefixes": dict(zip(curve.lengths, curve.psnr, strict=True))}
     return {
+        **ordered,
         "photos": len(val),
         "psnr": float(psnr(made, held_out).mean()),
         "code_usage": used,
@@ -128,6 +135,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--command", default="")
+    parser.add_argument("--begun", default="", help="what the card says of the weights that --init named")
     arguments = parser.parse_args()
     tok, checkpoint = averaged_model(arguments.run)
     tok.name = arguments.name
@@ -148,6 +156,21 @@ def main() -> None:
     write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
     write_atomically(folder / "README.md", card(tok, arguments, about, config))
     print(json.dumps(about, indent=2))
+
+
+def prefixes(scores: dict) -> str:
+    """A table of an ordered tokenizer's prefixes; nothing of others."""
+    if "psnr_of_prefixes" not in scores:
+        return ""
+    rows = [f"| {count} | {value:.2f} dB |" for count, value in scores["psnr_of_prefixes"].items()]
+    lines = [
+        "",
+        "Any prefix decodes; 0 tokens are the mean training image:",
+        "",
+        "| tokens | PSNR |",
+        "| ---: | ---: |",
+    ]
+    return "\n".join([*lines, *rows, ""])
 
 
 def losses(weights: dict) -> str:
@@ -200,7 +223,7 @@ images = tok.decode(tokens)
 {arguments.command}
 ```
 
-The run {end}; it took {about["seconds"]:,} s on a {about["machine"]}, next to other work. These are its
+{arguments.begun + " " if arguments.begun else ""}The run {end}; it took {about["seconds"]:,} s on a {about["machine"]}, next to other work. These are its
 averaged (EMA) weights. Single stage: {losses(config["loss"])}; no adversarial loss.
 Being trained on a CPU for about an hour, it is a working example, not the best that this size can do.
 
@@ -216,7 +239,7 @@ On the {scores["photos"]:,} photos of photos64's `val` part (shorter side to {to
 | probe accuracy on originals | {scores["probe_accuracy_originals"]:.1%} |
 | probe accuracy on reconstructions | {scores["probe_accuracy_reconstructions"]:.1%} |
 | share of the accuracy kept | {scores["probe_kept"]:.1%} |
-
+{prefixes(scores)}
 The probe is linear, on pooled features of EfficientNet-Lite0 (ImageNet-1k) at {FEATURE_SIDE} pixels, trained on original training photos of
 the {scores["probe_classes"]} labels with at least {LEAST_PER_LABEL} of them (at most {MOST_PER_LABEL} each), scored on {scores["probe_photos"]:,} held-out photos.{favour}
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import yaml
 
-from tokzoo import hub, registry
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.training import checkpoints
+from tokzoo.training.config import TrainConfig
+from tokzoo.training.recipes import build_model
 
 
 def averaged_model(run: str | Path) -> tuple[VisualTokenizer, checkpoints.Checkpoint]:
@@ -22,8 +23,7 @@ def averaged_model(run: str | Path) -> tuple[VisualTokenizer, checkpoints.Checkp
     config = yaml.safe_load((run / "config.yaml").read_text())
     if config["stage_one_steps"]:
         raise ValueError(f"{run} is a run of several stages; let it end, its model is then in {run / 'final'}")
-    name = config["init"] or config["model"]
-    tok = hub.from_pretrained(name) if config["init"] else hub.create_model(name)
-    tok = type(tok)(registry.override(tok.config, config["overrides"]))
+    begun = {name: config[name] for name in ("data", "out", "model", "overrides", "init")}
+    tok = build_model(TrainConfig(**begun))
     tok.load_state_dict({**checkpoint.model, **checkpoint.ema})
     return tok.eval(), checkpoint

@@ -76,5 +76,14 @@ ARCHITECTURES = (
         config=sizes.ONE_D_PIECE_NANO,
         token_type="discrete",
         paper="2501.10064",
+        weights=(
+            Weights(
+                tag="photos64",
+                code_licence="Apache-2.0",
+                licence="Apache-2.0",
+                checked="weights",
+                note="Trained here on permissive photos; scores are in its card.",
+            ),
+        ),
     ),
 )
