@@ -1,14 +1,16 @@
 """The page of results: one table per protocol, and what was measured otherwise is named instead of listed."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from tokzoo.evaluation.leaderboard import render, write_leaderboard
 from tokzoo.evaluation.protocol import load_protocol
-from tokzoo.evaluation.results import Result, write_result
+from tokzoo.evaluation.results import Result, read_result, read_results, write_result
 from tokzoo.evaluation.summary import Score
 
+EVAL = Path(__file__).parents[2] / "eval"
 PIXELS = load_protocol("photos64_pixels")
 
 
@@ -74,6 +76,20 @@ def test_a_distance_is_drawn_over_tokens_and_names_come_by_their_numbers(tmp_pat
     page = render([result("ours", scores=scores), result("b_q20"), result("b_q5")], tmp_path)
     assert "![Distance over tokens](photos64_pixels_fd_effnet_lite0.png)" in page
     assert page.index("| b_q5 |") < page.index("| b_q20 |")
+
+
+def test_records_of_other_kinds_are_passed_over(tmp_path):
+    write_result(result("ours"), tmp_path)
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed" / "other.json").write_text('{"seconds": 3}')
+    assert [each.subject for each in read_results(tmp_path)] == ["ours"]
+    with pytest.raises(ValueError, match="no result of tokzoo eval"):
+        read_result(tmp_path / "speed" / "other.json")
+
+
+def test_the_page_of_this_checkout_shows_its_results(tmp_path):
+    page = (EVAL / "README.md").read_text()
+    assert page == write_leaderboard(EVAL / "results", tmp_path / "README.md").read_text(), "run `tokzoo leaderboard`"
 
 
 def test_no_results_say_what_writes_them(tmp_path):

@@ -69,8 +69,9 @@ def write_result(result: Result, folder: Path) -> Path:
 def read_result(file: Path) -> Result:
     """Reads what `write_result` wrote. ValueError for another file."""
     held = json.loads(file.read_text())
-    if not isinstance(held, dict) or held.pop("format", None) != FORMAT or "protocol_sha256" not in held:
+    if not _is_result(held):
         raise ValueError(f"{file} is no result of tokzoo eval")
+    held.pop("format")
     scores = {
         name: Score(**{key: float(value) for key, value in entry.items()}) for name, entry in held["scores"].items()
     }
@@ -78,8 +79,16 @@ def read_result(file: Path) -> Result:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """All results below a folder, by protocol and subject."""
-    return [read_result(file) for file in sorted(folder.glob("*/*.json"))]
+    """All results below a folder, by protocol and subject; records of other kinds may lie among them."""
+    found = []
+    for file in sorted(folder.glob("*/*.json")):
+        if _is_result(json.loads(file.read_text())):
+            found.append(read_result(file))
+    return found
+
+
+def _is_result(held: Any) -> bool:
+    return isinstance(held, dict) and held.get("format") == FORMAT and "protocol_sha256" in held
 
 
 def check_comparable(results: Sequence[Result], protocol: Protocol | None = None) -> None:
