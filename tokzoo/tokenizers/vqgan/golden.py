@@ -20,6 +20,7 @@ def run(case: Case) -> dict[str, Tensor]:
         "recon": model.decode(output.tokens, clamp=False) * 2 - 1,
     }
     if gumbel:
-        before = model.encoder.to_code[0](model.encoder.latent_map(images))
+        to_latents, _ = model.encoder.to_code.children()
+        before = to_latents(model.encoder.latent_map(images))
         ours |= {"logits": ours["latent"], "latent": before}
     return ours

@@ -48,7 +48,7 @@ def numbers(model: VisualTokenizer, case: Case) -> dict[str, Tensor]:
     placed = model._placed(output.tokens)._replace(latents=torch.cat(direct, dim=-1))
     scales = len(model.config.scales)
     return ours | {
-        "direct_decode": model.decoder(placed) * 2 - 1,
+        "direct_decode": model._decoder()(placed) * 2 - 1,
         "vq_loss": torch.stack([each["codebook_loss"] for each in losses]),
         "commit_loss": torch.stack([0.25 * scales * each["commitment_loss"] for each in losses]),
     }
