@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import platform
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,11 @@ def losses(weights: dict) -> str:
 
 def card(tok: tokzoo.VisualTokenizer, arguments: argparse.Namespace, about: dict, config: dict) -> str:
     """The model card."""
+    told = (
+        f"{arguments.begun} The run {end}; it took {about['seconds']:,} s on a {about['machine']}, next to other work. "
+        f"These are its averaged (EMA) weights. Single stage: {losses(config['loss'])}; no adversarial loss. "
+        "Being trained on a CPU for about an hour, it is a working example, not the best that this size can do."
+    ).strip()
     favour = (
         " The same network gave the\nfeature distance in training, which favours it."
         if config["loss"]["perceptual"]
@@ -223,9 +229,7 @@ images = tok.decode(tokens)
 {arguments.command}
 ```
 
-{arguments.begun + " " if arguments.begun else ""}The run {end}; it took {about["seconds"]:,} s on a {about["machine"]}, next to other work. These are its
-averaged (EMA) weights. Single stage: {losses(config["loss"])}; no adversarial loss.
-Being trained on a CPU for about an hour, it is a working example, not the best that this size can do.
+{textwrap.fill(told, 120)}
 
 ## Scores
 
