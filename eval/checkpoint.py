@@ -188,6 +188,8 @@ def losses(weights: dict) -> str:
 
 def card(tok: tokzoo.VisualTokenizer, arguments: argparse.Namespace, about: dict, config: dict) -> str:
     """The model card."""
+    unfinished = about["steps"] < about["planned_steps"]
+    end = f"was cut short at step {about['steps']:,} of {about['planned_steps']:,}" if unfinished else "ran to its end"
     told = (
         f"{arguments.begun} The run {end}; it took {about['seconds']:,} s on a {about['machine']}, next to other work. "
         f"These are its averaged (EMA) weights. Single stage: {losses(config['loss'])}; no adversarial loss. "
@@ -202,8 +204,6 @@ def card(tok: tokzoo.VisualTokenizer, arguments: argparse.Namespace, about: dict
     scores, size = about["scores"], sum(value.numel() for value in tok.parameters())
     spec = tok.token_spec
     bits = spec.layout.num_tokens * round(spec.bits_per_token)
-    unfinished = about["steps"] < about["planned_steps"]
-    end = f"was cut short at step {about['steps']:,} of {about['planned_steps']:,}" if unfinished else "ran to its end"
     return f"""---
 library_name: tokzoo
 license: apache-2.0
