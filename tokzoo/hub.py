@@ -1,5 +1,7 @@
 """Find, download, convert, check, save, push. Loading is strict: a state dict fits whole, or nothing is loaded."""
 
+import ast
+import contextlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping
@@ -293,7 +295,7 @@ def _registered(name: str, options: Download) -> Found:
         name=full_name,
         by_hand=f'and load it: tokzoo.from_pretrained("{full_name}", file=PATH)',
     )
-    return Found(architecture, full_name, architecture.config, file, ours=False)
+    return Found(architecture, full_name, _told(architecture, file), file, ours=False)
 
 
 def _given(name: str, path: Path) -> Found:
@@ -310,7 +312,7 @@ def _given(name: str, path: Path) -> Found:
     for source in weights.sources:
         check_hash(file, source.sha256.get(file.name))
     _warn_of_licence(architecture.full_name(weights), weights)
-    return Found(architecture, architecture.full_name(weights), architecture.config, file, ours=False)
+    return Found(architecture, architecture.full_name(weights), _told(architecture, file), file, ours=False)
 
 
 def _on_hub(repo: str, subfolder: str | None, options: Download) -> Found:
@@ -371,6 +373,34 @@ def _read_published(architecture: Architecture, described: Mapping[str, Any]) ->
         return registry.load_object(architecture.read_config)(described)
     except (AttributeError, KeyError, TypeError):  # another family's fields under the same names
         return None
+
+
+def _told(architecture: Architecture, file: Path) -> Any:
+    """The config that the authors' safetensors tell in their metadata, where they do so; else the registered one.
+
+    It is read as data, literals only: what it names is neither imported nor called.
+    """
+    if not architecture.config_in_metadata or file.suffix != ".safetensors":
+        return architecture.config
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np") as opened:
+            metadata = opened.metadata() or {}
+    except SafetensorError:  # whoever reads the weights says so
+        return architecture.config
+    described = {}
+    for key, value in metadata.items():
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            described[key] = ast.literal_eval(value)
+    config = _read_published(architecture, described)
+    if config is None:
+        warnings.warn(
+            f"{file.name} tells no config of {architecture.name} in its metadata: the registered sizes are taken, and "
+            "what only the file can tell (the scale of latents) is a guess",
+            stacklevel=4,
+        )
+    return architecture.config if config is None else config
 
 
 def data_folder(name: Literal["checkpoints", "golden", "known", "protocols"]) -> Path:

@@ -167,6 +167,7 @@ def bilinear_crop(image: Image.Image, size: int) -> Image.Image:
 PROTOCOLS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
     # how published evaluations cut a square from a photo
     "bicubic": resize_and_crop,  # torchvision: short side to the size, centre crop
+    "bilinear": partial(resize_and_crop, resample="bilinear"),  # torchvision's default
     "adm": adm_crop,
     "opencv": bilinear_crop,
     "lanczos_zoom": partial(resize_and_crop, resample="lanczos", zoom=1.125),  # VAR, arXiv:2404.02905

@@ -15,6 +15,8 @@ TokenType = Literal["discrete", "continuous"]
 FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.alit.weights",
     "tokzoo.tokenizers.bae.weights",
+    "tokzoo.tokenizers.flextok.weights",
+    "tokzoo.tokenizers.flextok_vae.weights",
     "tokzoo.tokenizers.grid.weights",
     "tokzoo.tokenizers.ibq.weights",
     "tokzoo.tokenizers.karl.weights",
@@ -100,6 +102,7 @@ class Architecture:
         config: frozen dataclass.
         convert: `module:function` from a published state dict and the config to ours.
         read_config: `module:function` from the authors' config.json to a config, or None if it is no config of theirs.
+        config_in_metadata: whether the authors' safetensors tell the config in their metadata, which then is believed.
         golden: `module:function` from a golden case of the family to our numbers under its names.
         paper: arXiv id.
     """
@@ -114,6 +117,7 @@ class Architecture:
     modality: Modality = "image"
     convert: str | None = None
     read_config: str | None = None
+    config_in_metadata: bool = False
     golden: str | None = None
     weights: tuple[Weights, ...] = ()
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.layers.convs import ConvLevel, Upsample, conv_middle, group_norm, same_size_conv
+from tokzoo.layers.convs import GROUPS, ConvLevel, Upsample, conv_middle, group_norm, same_size_conv
 from tokzoo.layers.patches import to_map
 from tokzoo.parts import Decoder
 from tokzoo.tokens import Features, Grid
@@ -40,15 +40,16 @@ class LdmCnnDecoder(Decoder):
         activate_out: bool = True,
         extra_blocks: int = 1,
         norm_in: bool = False,
+        groups: int = GROUPS,
     ):
         super().__init__()
         self.signed = signed
         self.activate_out = activate_out
         widths = [width * multiplier for multiplier in multipliers]
         self.from_code = same_size_conv(code_dim, latent_dim, code_kernel) if code_dim is not None else None
-        self.norm_in = group_norm(latent_dim) if norm_in else None
+        self.norm_in = group_norm(latent_dim, groups) if norm_in else None
         self.conv_in = nn.Conv2d(latent_dim, widths[-1], 3, padding=1)
-        self.middle = conv_middle(widths[-1], attention=middle_attention)
+        self.middle = conv_middle(widths[-1], attention=middle_attention, groups=groups)
         self.levels = nn.ModuleList(
             ConvLevel(
                 before,
@@ -56,10 +57,11 @@ class LdmCnnDecoder(Decoder):
                 num_blocks + extra_blocks,
                 attention=level in attention_levels,
                 resample=Upsample(after) if level else None,
+                groups=groups,
             )
             for level, (after, before) in enumerate(pairwise([*widths, widths[-1]]))
         )
-        self.norm_out = group_norm(widths[0])
+        self.norm_out = group_norm(widths[0], groups)
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
 
     def forward(self, codes: Features) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.layers.convs import ConvLevel, Downsample, conv_middle, group_norm, same_size_conv
+from tokzoo.layers.convs import GROUPS, ConvLevel, Downsample, conv_middle, group_norm, same_size_conv
 from tokzoo.layers.patches import to_tokens
 from tokzoo.parts import Encoder
 from tokzoo.quantizers.gaussian import GaussianBottleneck
@@ -30,6 +30,7 @@ class LdmCnnEncoder(Encoder):
         in_channels: of an image.
         signed: the network sees pixels in [-1, 1]; otherwise as they come.
         activate_out: whether a SiLU follows the last GroupNorm.
+        groups: of every GroupNorm.
 
     Shapes:
         images (B, 3, H, W) in [0, 1], sides multiples of 2 ** (levels - 1) -> latents (B, h * w, C) on a grid
@@ -49,6 +50,7 @@ class LdmCnnEncoder(Encoder):
         in_channels: int = 3,
         signed: bool = True,
         activate_out: bool = True,
+        groups: int = GROUPS,
     ):
         super().__init__()
         self.signed = signed
@@ -63,11 +65,12 @@ class LdmCnnEncoder(Encoder):
                 num_blocks,
                 attention=level in attention_levels,
                 resample=Downsample(after) if level < last else None,
+                groups=groups,
             )
             for level, (before, after) in enumerate(pairwise([width, *widths]))
         )
-        self.middle = conv_middle(widths[-1], attention=middle_attention)
-        self.norm_out = group_norm(widths[-1])
+        self.middle = conv_middle(widths[-1], attention=middle_attention, groups=groups)
+        self.norm_out = group_norm(widths[-1], groups)
         self.conv_out = nn.Conv2d(widths[-1], latent_dim, 3, padding=1)
         self.to_code: nn.Module | None = None
         if code_dim is not None:

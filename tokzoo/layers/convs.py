@@ -9,9 +9,9 @@ from tokzoo.layers.patches import to_map, to_tokens
 GROUPS, EPS = 32, 1e-6  # of every GroupNorm in the VQGAN line
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
     """GroupNorm as the VQGAN line uses it: 32 groups, eps 1e-6."""
-    return nn.GroupNorm(GROUPS, channels, eps=EPS)
+    return nn.GroupNorm(groups, channels, eps=EPS)
 
 
 class BranchResBlock(nn.Module):
@@ -48,11 +48,11 @@ class ResBlock(nn.Module):
         hidden (B, in_channels, H, W) -> (B, out_channels, H, W)
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True):
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True, groups: int = GROUPS):
         super().__init__()
-        self.norm1 = group_norm(in_channels)
+        self.norm1 = group_norm(in_channels, groups)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
-        self.norm2 = group_norm(out_channels)
+        self.norm2 = group_norm(out_channels, groups)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1, bias=bias) if in_channels != out_channels else None
 
@@ -69,9 +69,9 @@ class MapAttention(nn.Module):
         hidden (B, C, H, W) -> the same
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, groups: int = GROUPS):
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, groups)
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
@@ -162,11 +162,14 @@ class ConvLevel(nn.Module):
         attention: bool = False,
         resample: nn.Module | None,
         bias: bool = True,
+        groups: int = GROUPS,
     ):
         super().__init__()
         inputs = [in_channels] + [out_channels] * (num_blocks - 1)
-        self.blocks = nn.ModuleList(ResBlock(channels, out_channels, bias=bias) for channels in inputs)
-        self.attentions = nn.ModuleList(MapAttention(out_channels) for _ in inputs) if attention else None
+        self.blocks = nn.ModuleList(ResBlock(channels, out_channels, bias=bias, groups=groups) for channels in inputs)
+        self.attentions = None
+        if attention:
+            self.attentions = nn.ModuleList(MapAttention(out_channels, groups=groups) for _ in inputs)
         self.resample = resample
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -177,10 +180,11 @@ class ConvLevel(nn.Module):
         return hidden if self.resample is None else self.resample(hidden)
 
 
-def conv_middle(channels: int, *, attention: bool = True) -> nn.Sequential:
+def conv_middle(channels: int, *, attention: bool = True, groups: int = GROUPS) -> nn.Sequential:
     """What lies at the coarsest resolution: residual block, attention, residual block."""
-    between = [MapAttention(channels)] if attention else []
-    return nn.Sequential(ResBlock(channels, channels), *between, ResBlock(channels, channels))
+    between = [MapAttention(channels, groups=groups)] if attention else []
+    first, last = (ResBlock(channels, channels, groups=groups) for _ in range(2))
+    return nn.Sequential(first, *between, last)
 
 
 def same_size_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:

@@ -19,3 +19,11 @@ def unpatchify(patches: Tensor, patch_size: int) -> Tensor:
     channels = values // patch_size**2
     pixels = patches.view(batch, patch_size, patch_size, channels, height, width)
     return pixels.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels, height * patch_size, width * patch_size)
+
+
+def patchify(feature_map: Tensor, patch_size: int) -> Tensor:
+    """(B, C, h * p, w * p) -> (B, h * w, p * p * C), row-major; the way back of `unpatchify`, flattened."""
+    batch, channels, height, width = feature_map.shape
+    rows, columns = height // patch_size, width // patch_size
+    patches = feature_map.view(batch, channels, rows, patch_size, columns, patch_size)
+    return patches.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)

@@ -12,6 +12,7 @@ class Kl16VaeConfig:
         num_blocks: residual blocks per encoder level; the decoder has one more.
         attention_levels: encoder levels with self-attention, 0 at full resolution.
         decoder_attention_levels: the same of the decoder.
+        groups: of every GroupNorm.
         scale: what generators multiply the latents by.
     """
 
@@ -22,6 +23,7 @@ class Kl16VaeConfig:
     code_dim: int = 16
     attention_levels: tuple[int, ...] = (4,)
     decoder_attention_levels: tuple[int, ...] = ()
+    groups: int = 32
     scale: float = 0.2325
 
     @property

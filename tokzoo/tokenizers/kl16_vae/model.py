@@ -17,6 +17,7 @@ def build_encoder(config: Kl16VaeConfig, *, signed: bool = True) -> LdmCnnEncode
         latent_dim=2 * config.code_dim,
         code_dim=2 * config.code_dim,
         attention_levels=config.attention_levels,
+        groups=config.groups,
         signed=signed,
     )
 
@@ -30,6 +31,7 @@ def build_decoder(config: Kl16VaeConfig, *, signed: bool = True) -> LdmCnnDecode
         latent_dim=config.code_dim,
         code_dim=config.code_dim,
         attention_levels=config.decoder_attention_levels,
+        groups=config.groups,
         signed=signed,
     )
 

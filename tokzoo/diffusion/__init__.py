@@ -1,0 +1,1 @@
+"""What decoders and generators that draw by a flow have in common: time, noise, samplers, guidance."""

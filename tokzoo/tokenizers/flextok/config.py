@@ -1,0 +1,80 @@
+"""Sizes of FlexTok."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tokzoo.tokenizers.flextok_vae.config import FLEXTOK_VAE_C16, FlextokVaeConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerSize:
+    """Sizes of one transformer."""
+
+    width: int
+    depth: int
+    num_heads: int
+
+
+def _of_depth(depth: int) -> TransformerSize:
+    """Heads of 64 channels, as many as there are blocks."""
+    return TransformerSize(width=64 * depth, depth=depth, num_heads=depth)
+
+
+D12, D18, D28 = _of_depth(12), _of_depth(18), _of_depth(28)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlextokConfig:
+    """Sizes of one FlexTok. Image sizes are pixels, widths are channels.
+
+    Args:
+        image_size: the largest side; smaller ones fit, too.
+        vae: whose latents are read and drawn; None: pixels. Its published `scale` is in the weights file, which is
+            believed; it is 1 here.
+        patch_size: latents per side of a patch.
+        num_registers: the most tokens of an image.
+        levels: values per channel of a token.
+        max_time: what 1000 is divided by to get the frequency of time's fastest wave; 1000 in the authors' code.
+        steps, guidance, method: how pictures are drawn unless `decode` is told otherwise; as the authors advise.
+    """
+
+    image_size: int = 256
+    vae: FlextokVaeConfig | None = FLEXTOK_VAE_C16
+    patch_size: int = 2
+    num_registers: int = 256
+    encoder: TransformerSize = D12
+    decoder: TransformerSize = D12
+    levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
+    max_time: float = 1000.0
+    steps: int = 20
+    guidance: float = 7.5
+    method: Literal["cfg", "apg"] = "apg"
+
+    @property
+    def downsample(self) -> int:
+        """Pixels per side of a latent."""
+        return 1 if self.vae is None else self.vae.downsample
+
+    @property
+    def channels(self) -> int:
+        """Of the space that is read and drawn in."""
+        return 3 if self.vae is None else self.vae.code_dim
+
+    @property
+    def grid_size(self) -> int:
+        """Patches along one side of the largest image."""
+        return self.image_size // (self.downsample * self.patch_size)
+
+
+FLEXTOK_D12_D12 = FlextokConfig()
+FLEXTOK_D18_D18 = FlextokConfig(encoder=D18, decoder=D18)
+FLEXTOK_D18_D28 = FlextokConfig(encoder=D18, decoder=D28)
+
+TINY = FlextokConfig(
+    image_size=16,
+    vae=FlextokVaeConfig(image_size=16, width=8, multipliers=(1, 2), num_blocks=1, code_dim=4, groups=4, scale=0.7),
+    num_registers=8,
+    encoder=TransformerSize(width=32, depth=1, num_heads=2),
+    decoder=TransformerSize(width=32, depth=2, num_heads=2),
+    steps=2,
+)
