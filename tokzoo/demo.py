@@ -12,13 +12,13 @@ from PIL import Image
 from tokzoo import plots
 from tokzoo._files import replace_atomically, write_atomically
 from tokzoo.contact_sheet import contact_sheet, token_strip
-from tokzoo.metrics.rate_distortion import ARCHIVE, RatePoint, codec_curve
+from tokzoo.metrics.rate_distortion import ARCHIVE, Codec, RatePoint, codec_curve
 
 __all__ = ["DemoResult", "PhotoResult", "Prefix", "write_demo"]
 
 _STRIP_WIDTH = 480  # pixels; about 330 wide on the page
 _SHEET_PAIRS = 3  # photos in a row of the contact sheet
-_CODECS = ("JPEG", "WebP")
+_CODECS: tuple[Codec, ...] = ("JPEG", "WebP")
 _SHOWN_QUALITIES = (1, 10, 30, 60, 90)  # of a codec, in the table
 
 
