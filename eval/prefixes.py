@@ -43,8 +43,10 @@ class PrefixCurve:
         return all(later < earlier for earlier, later in pairwise(self.mse))
 
     @property
-    def first_quarter(self) -> float:
-        """Share of the reduction from no token to all that the first quarter of the tokens carries."""
+    def first_quarter(self) -> float | None:
+        """Share of the reduction from no token to all that the first quarter carries; None where nothing is reduced."""
+        if self.mse[-1] >= self.mse[0]:
+            return None
         quarter = self.mse[self.lengths.index(self.lengths[-1] // 4)]
         return (self.mse[0] - quarter) / (self.mse[0] - self.mse[-1])
 
@@ -91,7 +93,9 @@ def report(curve: PrefixCurve) -> str:
     rows = zip(curve.lengths, curve.mse, curve.psnr, strict=True)
     lines = [f"{curve.tokenizer}", *(f"{length:6} tokens  mse {mse:.5f}  {psnr:6.2f} dB" for length, mse, psnr in rows)]
     course = "falls with every longer prefix" if curve.falls else "does not fall with every longer prefix"
-    return "\n".join([*lines, f"the error {course}; the first quarter carries {curve.first_quarter:.1%} of it"])
+    if curve.first_quarter is None:
+        return "\n".join([*lines, f"the error {course}; all tokens together are no better than the mean image"])
+    return "\n".join([*lines, f"the error {course}; the first quarter carries {curve.first_quarter:.1%} of its fall"])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -171,6 +171,9 @@ def test_a_curve_says_whether_it_falls_and_what_its_first_quarter_carries() -> N
     falling = prefixes.PrefixCurve("a", [0, 1, 2, 4, 8], [1.0, 0.6, 0.4, 0.3, 0.2], [0.0] * 5)
     assert falling.falls and falling.first_quarter == pytest.approx(0.75)
     assert not replace(falling, mse=[1.0, 1.1, 0.4, 0.3, 0.2]).falls
+    untrained = replace(falling, mse=[1.0, 1.3, 1.2, 1.1, 1.05])
+    assert untrained.first_quarter is None and "no better than the mean image" in prefixes.report(untrained)
+    assert "the first quarter carries 75.0% of its fall" in prefixes.report(falling)
     assert prefixes.prefix_lengths(32) == [0, 1, 2, 4, 8, 16, 32] and prefixes.prefix_lengths(20) == [
         *(0, 1, 2, 4, 5, 8, 16, 20)
     ]
