@@ -55,7 +55,7 @@ class KarlPixels(Reconstruction):
     def forward(
         self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
     ) -> Losses:
-        passes = two_passes(tok, images, self.asked, generator, **conditions)
+        passes = two_passes(tok, images, self.asked, generator, paint=True, **conditions)
         return mean_of([self.score(tok, images, output, step) for output in passes])
 
 
