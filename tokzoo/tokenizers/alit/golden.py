@@ -1,5 +1,7 @@
 """ALIT's numbers under the names of its golden cases."""
 
+from typing import Any
+
 from torch import Tensor
 
 from tokzoo.golden import Case, build
@@ -13,7 +15,7 @@ def run(case: Case) -> dict[str, Tensor]:
     ours: dict[str, Tensor] = {}
     encoder = model.encoder
     for number in range(model.config.num_rounds):
-        tokens = model.encode(images, num_tokens=(number + 1) * model.config.round_tokens)
+        tokens: Any = model.encode(images, num_tokens=(number + 1) * model.config.round_tokens)
         rollout = encoder.begin(images)
         for turn in range(number + 1):  # no patch of the case is settled between rounds
             rollout = encoder.turn(encoder.add_queries(rollout, turn) if turn else rollout)
