@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tokzoo.tokens import TokenSpec
 
 CHECKED = {
+    "config": "the sizes build; neither the published file nor its names and shapes were seen",
     "manifest": "names and shapes of the published state dict, and golden cases on generated weights; "
     "the published file itself was never loaded",
     "weights": "the real file was loaded and scored",

@@ -37,6 +37,7 @@ class Found:
         file: of the weights.
         ours: saved by `save_pretrained`, so no key rules apply.
         config_file: config.json, where there is one.
+        other_half: the decoder's file, where `file` is the encoder's alone.
     """
 
     architecture: Architecture
@@ -45,11 +46,12 @@ class Found:
     file: Path
     ours: bool
     config_file: Path | None = None
+    other_half: Path | None = None
 
     @property
     def files(self) -> list[Path]:
         """All that an offline machine needs."""
-        return [self.file] if self.config_file is None else [self.config_file, self.file]
+        return [file for file in (self.config_file, self.file, self.other_half) if file is not None]
 
 
 def create_model(
@@ -58,14 +60,24 @@ def create_model(
     pretrained: bool = False,
     device: "torch.device | str | None" = None,
     dtype: "torch.dtype | None" = None,
+    tokenizer: "VisualTokenizer | None" = None,
     **overrides: Any,
-) -> "VisualTokenizer":
+) -> Any:
     """An untrained model by its registered name, any field of its config overridden; or, `pretrained`, with weights.
 
+    Args:
+        tokenizer: for a generator: of which tokenizer it is to make the tokens.
+
     Raises:
-        KeyError: no such model. TypeError: no such field.
+        KeyError: no such model. TypeError: no such field. ValueError: tokens that the generator cannot make.
     """
     architecture, weights = registry.find(name)
+    if tokenizer is not None:
+        if architecture.kind != "generator" or pretrained:
+            raise ValueError(
+                f"tokenizer= is for untrained generators; {name} is {'pretrained' if pretrained else 'none'}"
+            )
+        overrides = registry.load_object(architecture.model).fields_for(tokenizer.token_spec) | overrides  # type: ignore[attr-defined]
     if pretrained:
         return from_pretrained(name, device=device, dtype=dtype, **overrides)
     model = _build(architecture, registry.override(architecture.config, overrides))
@@ -115,7 +127,7 @@ def from_pretrained(
     model = _build(found.architecture, config, empty=True)
     if part is not None:
         model.keep_part(part)
-    load_weights(model, found.file, converted=found.ours, architecture=found.architecture)
+    load_weights(model, found.file, converted=found.ours, architecture=found.architecture, other_half=found.other_half)
     model.name = found.name
     return model.to(device=device, dtype=dtype).eval()
 
@@ -145,19 +157,28 @@ def download(
 
 
 def load_weights(
-    model: "VisualTokenizer", file: str | Path, *, converted: bool = False, architecture: Architecture | None = None
+    model: "VisualTokenizer",
+    file: str | Path,
+    *,
+    converted: bool = False,
+    architecture: Architecture | None = None,
+    other_half: str | Path | None = None,
 ) -> None:
     """Loads a published weights file into `model`, whole or not at all; its dtype and device stay as they are.
 
     Args:
         converted: the file has our key names already (`save_pretrained`).
         architecture: whose key rules to use; by default that of `model.name`.
+        other_half: the decoder's file, where `file` is the encoder's alone.
     """
     import torch
 
     from tokzoo import _state
 
     state: Mapping[str, Any] = _state.read_state(Path(file))  # mapped, so that what is not kept is never read
+    if other_half is not None:
+        halves_read = {"encoder": state, "decoder": _state.read_state(Path(other_half))}
+        state = {f"{half}.{key}": value for half, read in halves_read.items() for key, value in read.items()}
     if not converted:
         architecture = architecture or architecture_of(model)
         if architecture.convert is not None:
@@ -165,7 +186,9 @@ def load_weights(
                 state = registry.load_object(architecture.convert)(state, model.config)
             except KeyError as error:
                 raise KeyError(f"{file} is not as its authors publish {architecture.name}: {error.args[0]}") from error
-    halves = [f"{half}." for half in ("encoder", "decoder") if getattr(model, half) is None]
+    halves = [
+        f"{half}." for half in ("encoder", "decoder") if getattr(model, half, model) is None
+    ]  # a generator has none
     kept = {key: value for key, value in state.items() if not key.startswith(tuple(halves))}
     own = model.state_dict()
     _state.check_fit(own, kept, str(file))
@@ -177,7 +200,7 @@ def save_pretrained(model: "VisualTokenizer", folder: str | Path, *, dtype: "tor
     """Writes config.json and model.safetensors into `folder`, each atomically. `dtype` casts what is floating-point."""
     from safetensors.torch import save_file
 
-    if model.encoder is None or model.decoder is None:
+    if any(getattr(model, half, model) is None for half in get_args(Part)):
         raise ValueError("this model was loaded by halves; only a whole one can be saved")
     state = {
         key: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
@@ -309,10 +332,19 @@ def _given(name: str, path: Path) -> Found:
     file = next((candidate for candidate in looked if candidate.is_file()), None)
     if file is None:
         raise FileNotFoundError(f"no weights of {architecture.full_name(weights)} at {' or '.join(map(str, looked))}")
+    other_half = None
+    if weights.manual is not None:
+        check_hash(file, weights.manual.sha256.get(file.name))
+        if weights.manual.other_half is not None:
+            other_half = file.parent / weights.manual.other_half
+            if not other_half.is_file():
+                raise FileNotFoundError(f"{file} is the encoder alone; the decoder must lie beside it: {other_half}")
+            check_hash(other_half, weights.manual.sha256.get(other_half.name))
     for source in weights.sources:
         check_hash(file, source.sha256.get(file.name))
-    _warn_of_licence(architecture.full_name(weights), weights)
-    return Found(architecture, architecture.full_name(weights), _told(architecture, file), file, ours=False)
+    full_name = architecture.full_name(weights)
+    _warn_of_licence(full_name, weights)
+    return Found(architecture, full_name, _told(architecture, file), file, ours=False, other_half=other_half)
 
 
 def _on_hub(repo: str, subfolder: str | None, options: Download) -> Found:

@@ -26,12 +26,14 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.one_d_piece.weights",
     "tokzoo.tokenizers.open_magvit2.weights",
     "tokzoo.tokenizers.robustok.weights",
+    "tokzoo.tokenizers.taesd.weights",
     "tokzoo.tokenizers.tatitok.weights",
     "tokzoo.tokenizers.titok.weights",
     "tokzoo.tokenizers.var_vqvae.weights",
     "tokzoo.tokenizers.vqgan.weights",
     "tokzoo.tokenizers.wetok.weights",
     "tokzoo.tokenizers.xqgan.weights",
+    "tokzoo.generators.gpt.weights",
 )
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
 
@@ -57,10 +59,16 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class ManualSource:
-    """A file behind a link that only a browser follows: the user fetches it and gives its path."""
+    """A file behind a link that only a browser follows: the user fetches it and gives its path.
+
+    `other_half` lies beside it where the file is the encoder's alone: it is the decoder's, and neither says of its keys
+    which half they are of.
+    """
 
     file: str
     url: str
+    other_half: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +81,22 @@ class Weights:
         manual: the file, where no client can fetch it.
         code_licence, licence: SPDX identifiers of the authors' code and of the weights.
         scores: as published, or measured by us for shipped weights.
-        checked: `manifest`: names and shapes of the full state dict; `weights`: the real file was loaded and scored.
+        checked: `manifest`: names and shapes of the full state dict; `weights`: the real file was loaded and scored;
+            `config`: no more than that the registered sizes build and have the published number of parameters.
         note: what a user should know before citing or using it.
+        tokenizer: full name of the tokenizer of which a generator makes the tokens.
+        sampling: what a generator's `sample` was published with; guidance as u + s (c - u).
     """
 
     tag: str
     sources: tuple[Source, ...] = ()
     manual: ManualSource | None = None
+    tokenizer: str | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     code_licence: str
     licence: str
     scores: tuple[Score, ...] = ()
-    checked: Literal["manifest", "weights"]
+    checked: Literal["config", "manifest", "weights"]
     note: str = ""
 
     @property
