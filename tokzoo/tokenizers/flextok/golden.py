@@ -72,7 +72,7 @@ def _given(case: Case, model: Flextok, lengths: list[int] | None = None) -> Toke
     ids = case.image("ids")
     size = tuple(model.config.downsample * side for side in case.inputs["init_noise"].shape[2:])
     tokens = Tokens(layout=Sequence(ids.shape[1]), indices=ids, levels=model.quantizer.levels, extent=size)
-    return tokens if lengths is None else keep(tokens, torch.tensor(lengths))
+    return tokens if lengths is None else keep(tokens, torch.tensor(lengths, device=ids.device))
 
 
 def _velocities(case: Case, model: Flextok) -> dict[str, Tensor]:
