@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokzoo._files import replace_atomically
-from tokzoo.metrics.rate_distortion import ARCHIVE, RatePoint
+from tokzoo.metrics.rate_distortion import ARCHIVE, Codec, RatePoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#1d4fb8", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490")
-CODEC_COLOURS = {"JPEG": "#52525b", "WebP": "#a1a1aa"}
+CODEC_COLOURS: dict[Codec, str] = {"JPEG": "#52525b", "WebP": "#a1a1aa"}
 
 
 def rate_distortion(
-    tokenizers: Mapping[str, Sequence[RatePoint]], codecs: Mapping[str, Sequence[RatePoint]], file: Path
+    tokenizers: Mapping[str, Sequence[RatePoint]], codecs: Mapping[Codec, Sequence[RatePoint]], file: Path
 ) -> Path:
     """PSNR over bytes per image, logarithmic: tokenizers by their payload, codecs by file and in an archive.
 
