@@ -70,8 +70,14 @@ def test_every_manifest_maps_whole_and_its_config_is_the_registered_one(path: Pa
 
 
 def test_every_published_name_has_a_manifest() -> None:
-    published = {name for name in NAMES if any(not weights.shipped for weights in architectures()[name].weights)}
-    assert published == {named(path) for path in MANIFESTS}
+    published = {
+        name
+        for name in NAMES
+        if any(not weights.shipped and weights.checked != "config" for weights in architectures()[name].weights)
+    }
+    seen = {named(path) for path in MANIFESTS}
+    same = {"taesdxl": "taesd", "taesd3": "taef1"}  # one state dict, as the manifests say
+    assert published == seen | {name for name, other in same.items() if other in seen}
 
 
 @pytest.mark.parametrize(("family", "changes"), BOTTLENECKS)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import tokzoo
+from tokzoo._torchvision import import_with_torchvision
 from tokzoo.golden import read_case
 from tokzoo.tokenizers.taesd.config import TINY
 from tokzoo.tokenizers.taesd.golden import numbers
@@ -52,7 +53,7 @@ def test_an_encoder_without_its_decoder_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_file_and_config_of_diffusers_are_read_and_give_what_diffusers_gives(tmp_path: Path) -> None:
-    from diffusers import AutoencoderTiny
+    AutoencoderTiny = import_with_torchvision("diffusers").AutoencoderTiny  # noqa: N806
 
     torch.manual_seed(0)
     widths = (8,) * 3
