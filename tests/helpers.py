@@ -10,8 +10,8 @@ from tokzoo.registry import Architecture, architectures, load_object
 
 
 def families() -> dict[str, Architecture]:
-    """One architecture per family."""
-    return {architecture.family: architecture for architecture in architectures().values()}
+    """One architecture per family of tokenizers."""
+    return {entry.family: entry for entry in architectures().values() if entry.kind == "tokenizer"}
 
 
 def tiny(family: str, **changes: object) -> VisualTokenizer:
