@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from tokzoo.diffusion.flow import initial_noise
 from tokzoo.diffusion.guidance import GUIDANCE, Guidance, Strength, strengths
 from tokzoo.diffusion.samplers import SAMPLERS, Sampler, schedule
+from tokzoo.layers.patches import to_tokens
 from tokzoo.parts import Decoder
-from tokzoo.tokens import Features
+from tokzoo.tokens import Features, Grid
 
 
 class Velocity(nn.Module):
@@ -62,7 +63,7 @@ class FlowDecoder(Decoder):
     Args:
         velocity: in the space of `channels` and one place per `downsample` x `downsample` pixels.
         image_size: pixels per side, where the codes do not say the size.
-        painter: latents (B, C, h, w) -> images in [0, 1]; None: the space is that of pixels in [-1, 1].
+        painter: reads the latents on a grid, makes images in [0, 1]; None: the space is that of pixels in [-1, 1].
         scale: of the latents that the flow makes, by which the painter's are greater.
         plan: how to follow the flow unless the call says otherwise.
     """
@@ -76,7 +77,7 @@ class FlowDecoder(Decoder):
         image_size: int,
         channels: int,
         downsample: int = 1,
-        painter: nn.Module | None = None,
+        painter: Decoder | None = None,
         scale: float = 1.0,
         plan: Plan | None = None,
     ):
@@ -103,7 +104,7 @@ class FlowDecoder(Decoder):
         """What the flow made, (B, C, h, w) -> images (B, 3, H, W), nominally in [0, 1]."""
         if self.painter is None:
             return (latents + 1) / 2
-        return self.painter(latents / self.scale)
+        return self.painter(Features(to_tokens(latents / self.scale), Grid(*latents.shape[2:])))
 
     def sample(
         self,

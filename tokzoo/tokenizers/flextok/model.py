@@ -19,18 +19,6 @@ from tokzoo.tokenizers.kl16_vae.model import build_decoder, build_encoder
 from tokzoo.tokens import Features, Quantized, Sequence, Tokens, TokenSpec
 
 
-class LatentPainter(torch.nn.Module):
-    """Latents (B, C, h, w) of a variational autoencoder -> images in [0, 1]."""
-
-    def __init__(self, decoder: Any):
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, latents: Tensor) -> Tensor:
-        images: Tensor = self.decoder.decode_map(latents)
-        return images
-
-
 class Flextok(VisualTokenizer):
     """1 to `num_registers` tokens from an image, the first of which say most.
 
@@ -76,7 +64,7 @@ class Flextok(VisualTokenizer):
             image_size=config.image_size,
             channels=config.channels,
             downsample=config.downsample,
-            painter=None if vae is None else LatentPainter(build_decoder(vae)),
+            painter=None if vae is None else build_decoder(vae),
             scale=1.0 if vae is None else vae.scale,
             plan=Plan(steps=config.steps, guidance=config.guidance, method=config.method),
         )

@@ -56,7 +56,7 @@ def convert(state: Mapping[str, "Tensor"], config: FlextokConfig) -> dict[str, "
     if config.vae is not None:
         for key, value in rename_kl(vae, len(config.vae.multipliers)).items():
             half, _, rest = key.partition(".")
-            place = "encoder.latents.encoder" if half == "encoder" else "decoder.painter.decoder"
+            place = "encoder.latents.encoder" if half == "encoder" else "decoder.painter"
             ours[f"{place}.{rest}"] = value
     return ours
 
