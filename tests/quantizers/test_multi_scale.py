@@ -7,10 +7,13 @@ import torch.nn.functional as F
 from tests.quantizers.shelf import VQ, latents_for, make
 from tokzoo import shelf
 from tokzoo.quantizers.fsq import FiniteScalarQuantizer
+from tokzoo.quantizers.kmeans import KmeansStartQuantizer
 from tokzoo.quantizers.multi_scale import MultiScaleQuantizer, ScaleSmoothing, SmoothedMultiScaleQuantizer
 from tokzoo.quantizers.perturbation import PerturbedQuantizer, annealed_strength
+from tokzoo.quantizers.revival import RevivedQuantizer
 from tokzoo.quantizers.sign import BinarySphericalQuantizer
 from tokzoo.quantizers.vector import VectorQuantizer
+from tokzoo.quantizers.wrapped import UnitLatents
 from tokzoo.tokens import Grid, Pyramid, Sequence
 
 
@@ -123,6 +126,15 @@ def test_the_gradient_is_that_without_perturbation() -> None:
         call(points).codes.sum().backward()
         found.append(points.grad)
     torch.testing.assert_close(*found)
+
+
+def test_neighbours_are_those_of_the_latent_as_the_inner_quantizer_compares_it() -> None:
+    inner = VectorQuantizer(64, 4, normalize=True)
+    latents = 5 * latents_for(inner)
+    wanted = PerturbedQuantizer(inner, neighbours=9).nearest(latents, 9)
+    for wrapped in (RevivedQuantizer(inner), UnitLatents(inner), KmeansStartQuantizer(RevivedQuantizer(inner).inner)):
+        found = PerturbedQuantizer(wrapped, neighbours=9).nearest(latents, 9)
+        assert (found == wanted).float().mean() > 0.99  # equal but for ties of rounding
 
 
 def test_strength_scales_chance_and_neighbours() -> None:

@@ -40,6 +40,7 @@ MISPLACED = [
     (dict(name="perturbed", inner=dict(name="kl", code_dim=4)), "has no indices"),
     (dict(name="perturbed", inner=dict(name="gfq", code_dim=4, num_groups=2)), "2 slots"),
     (dict(name="perturbed", inner=dict(name="lfq", code_dim=20)), "too many to list"),
+    (dict(name="perturbed", inner=ALL["multi_scale"], neighbours=4), "makes a pyramid"),
     (dict(name="kmeans_start", inner=dict(name="fsq", levels=(4, 4))), "rows of its own"),
     (dict(name="revived", inner=dict(VQ, name="vq_sim")), "rows of its own"),
     (dict(name="product", quantizers=[dict(name="kl", code_dim=4)]), "has no indices"),

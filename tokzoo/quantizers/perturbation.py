@@ -8,7 +8,7 @@ from torch import Tensor
 from tokzoo.parts import Quantizer
 from tokzoo.quantizers.nearest import nearest_few
 from tokzoo.quantizers.vector import VectorQuantizer
-from tokzoo.quantizers.wrapped import WrappedQuantizer
+from tokzoo.quantizers.wrapped import WrappedQuantizer, placed, unwrapped
 from tokzoo.tokens import Layout, Quantized
 
 MOST_CODES = 2**16  # that are listed to find neighbours among, for a quantizer without a codebook
@@ -37,6 +37,8 @@ class PerturbedQuantizer(WrappedQuantizer):
         levels = inner.levels or ()
         if len(levels) != 1:
             raise TypeError(f"perturbation is of tokens with one index; {type(inner).__name__} has {len(levels)} slots")
+        if unwrapped(inner).__class__.token_layout is not Quantizer.token_layout:
+            raise TypeError(f"perturbation is of one code a latent; {type(unwrapped(inner)).__name__} makes a pyramid")
         if not isinstance(inner, VectorQuantizer) and levels[0] > MOST_CODES:
             raise TypeError(f"{levels[0]} codes are too many to list for neighbours; the most is {MOST_CODES}")
         if not (0 <= tokens <= 1 and 0 <= images <= 1 and 1 <= neighbours <= levels[0]):
@@ -61,13 +63,14 @@ class PerturbedQuantizer(WrappedQuantizer):
             return quantized
         with torch.no_grad():
             count = max(1, int(self.neighbours * self.strength))
-            nearest = self.nearest(latents, count)
-            chance = torch.rand(len(nearest), generator=generator, device=_device(generator, nearest))
-            rank = torch.randint(count, (len(nearest),), generator=generator, device=_device(generator, nearest))
-            chosen = choose(nearest, chance.to(nearest.device), rank.to(nearest.device), self.tokens * self.strength)
-            codes = self.inner.decode(chosen.view(latents.shape[:2]), layout)
-            change = codes - quantized.codes
-            change[affected:] = 0
+            total, device = latents.shape[0] * latents.shape[1], _device(generator, latents)
+            chance = torch.rand(total, generator=generator, device=device)  # for all, as published; few are looked at
+            rank = torch.randint(count, (total,), generator=generator, device=device)
+            nearest = self.nearest(latents[:affected], count)
+            chance, rank = (drawn[: len(nearest)].to(nearest.device) for drawn in (chance, rank))
+            chosen = choose(nearest, chance, rank, self.tokens * self.strength)
+            change = torch.zeros_like(quantized.codes)
+            change[:affected] = self.inner.decode(chosen.view(affected, -1), layout) - quantized.codes[:affected]
         return quantized._replace(codes=quantized.codes + change)
 
     def nearest(self, latents: Tensor, count: int) -> Tensor:
@@ -76,8 +79,8 @@ class PerturbedQuantizer(WrappedQuantizer):
         if isinstance(inner, VectorQuantizer):
             return nearest_few(inner.place(latents).flatten(0, 1), inner.rows(), count)
         listed = torch.arange(math.prod(self.levels or ()), device=latents.device)
-        place = getattr(inner, "place", Tensor.float)
-        return nearest_few(place(latents).flatten(0, 1), inner.decode(listed.unsqueeze(0)).squeeze(0), count)
+        rows = inner.decode(listed.unsqueeze(0)).squeeze(0)
+        return nearest_few(placed(inner, latents).flatten(0, 1), rows, count)
 
 
 def choose(nearest: Tensor, chance: Tensor, rank: Tensor, share: float) -> Tensor:

@@ -85,3 +85,20 @@ class UnitLatents(WrappedQuantizer):
 
     def entropy(self, latents: Tensor) -> Entropy:
         return self.inner.entropy(F.normalize(latents.float(), dim=-1))
+
+    def place(self, latents: Tensor) -> Tensor:
+        """Latents as they are compared, float32."""
+        return placed(self.inner, F.normalize(latents.float(), dim=-1))
+
+
+def placed(quantizer: Quantizer, latents: Tensor) -> Tensor:
+    """Latents as a quantizer compares them with its codes, float32."""
+    if isinstance(quantizer, WrappedQuantizer) and not isinstance(quantizer, UnitLatents):
+        return placed(quantizer.inner, latents)
+    place = getattr(quantizer, "place", None)
+    return latents.float() if place is None else place(latents)
+
+
+def unwrapped(quantizer: Quantizer) -> Quantizer:
+    """The innermost one."""
+    return unwrapped(quantizer.inner) if isinstance(quantizer, WrappedQuantizer) else quantizer
