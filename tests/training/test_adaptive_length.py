@@ -50,7 +50,8 @@ def test_karl_is_told_the_error_that_its_first_pass_reached() -> None:
     assert asked[len(ERRORS) // 2 :].sum() == 0
 
 
-def test_karl_learns_pixels_and_when_to_halt() -> None:
+def test_karl_learns_pixels_and_when_to_halt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokzoo.training.adaptive_length.BUDGETS", 1)  # four times the passes are four times the wait
     tok, objective = small_karl(), KarlPixels(PIXELS_ONLY)
     colours = torch.rand(16, 3, 1, 1, generator=torch.Generator().manual_seed(0))
     images = 0.7 * colours + torch.linspace(0.02, 0.3, 16)[:, None, None, None] * some_images(tok, 16)

@@ -24,6 +24,7 @@ from tokzoo.training.objectives import Losses, Objective, Reconstruction
 
 BASE = ("encoder.base", "decoder.head.decoder", "decoder.head.codebook")  # parameters that a base tokenizer lends
 GREATEST_ASKED = 0.04  # error that the first pass of KARL may ask for at the outset
+BUDGETS = 4  # drawn in a step, each for a part of the batch; the authors' eight processes draw one each
 FORGET = 0.99  # of the chance of an error that some image already does better than
 
 
@@ -55,8 +56,11 @@ class KarlPixels(Reconstruction):
     def forward(
         self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
     ) -> Losses:
-        passes = two_passes(tok, images, self.asked, generator, paint=True, **conditions)
-        return mean_of([self.score(tok, images, output, step) for output in passes])
+        parts = []
+        for group in images.chunk(BUDGETS):
+            passes = two_passes(tok, group, self.asked, generator, paint=True, **conditions)
+            parts += [self.score(tok, group, output, step) for output in passes]
+        return mean_of(parts)
 
 
 class KarlCodes(Objective):
@@ -75,11 +79,12 @@ class KarlCodes(Objective):
         self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
     ) -> Losses:
         check_has_base(unwrapped(tok))
-        passes = two_passes(tok, images, self.asked, generator, paint=False, **conditions)
         parts = []
-        for output in passes:
-            terms = base_terms(tok, output, output.reconstruction)
-            parts.append(with_quantizer(Losses(torch.stack(list(terms.values())).sum(), terms, output), self.weights))
+        for group in images.chunk(BUDGETS):
+            for output in two_passes(tok, group, self.asked, generator, paint=False, **conditions):
+                terms = base_terms(tok, output, output.reconstruction)
+                total = torch.stack(list(terms.values())).sum()
+                parts.append(with_quantizer(Losses(total, terms, output), self.weights))
         return mean_of(parts)
 
 
