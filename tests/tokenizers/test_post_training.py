@@ -1,0 +1,132 @@
+"""Continuous tokenizers made discrete after training."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import tokzoo
+from tests.helpers import tiny
+from tokzoo.golden import read_case
+from tokzoo.quantizers.channel_tables import (
+    ChannelTableQuantizer,
+    allocate_bits,
+    lloyd_max_table,
+    published_table,
+    table_error,
+    uniform_table,
+)
+from tokzoo.tokenizers.post_training.model import PostTraining, quantize
+
+CASE = Path(__file__).parents[1] / "golden" / "cases" / "tokenbridge_quantizer.json"
+
+
+def images(count: int = 4) -> torch.Tensor:
+    return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("levels", [4, 8, 16, 32, 64, 128, 256])
+def test_published_tables_give_the_recorded_indices_and_values(levels: int) -> None:
+    case = read_case(CASE)
+    values = torch.from_numpy(case.inputs["x"])
+    quantizer = ChannelTableQuantizer((levels,))
+    quantizer.load_tables([published_table(levels, low=-5.0, high=5.0, reach=3.0)])
+    found = quantizer(values[..., None])
+    assert case.misfit(f"indices_{levels}", found.indices) is None
+    torch.testing.assert_close(
+        found.codes.squeeze(-1), torch.from_numpy(case.recorded[f"values_{levels}"]), atol=5e-5, rtol=5e-5
+    )
+
+
+def test_every_index_of_unequal_tables_decodes_to_a_value_that_has_it() -> None:
+    quantizer = ChannelTableQuantizer((1, 3, 8))
+    indices = torch.stack([torch.arange(8) % count for count in (1, 3, 8)], dim=-1)[None]
+    codes = quantizer.decode(indices)
+    assert codes.isfinite().all()
+    assert torch.equal(quantizer.index(codes), indices)
+    assert quantizer.bits_per_token == pytest.approx(3 + torch.tensor(3.0).log2().item())
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_latents_that_are_no_numbers_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        ChannelTableQuantizer((4, 4))(torch.full((1, 2, 2), bad))
+
+
+def test_lloyd_max_of_a_normal_is_the_known_one_and_beats_the_others() -> None:
+    samples = torch.randn(200_000, generator=torch.Generator().manual_seed(1))
+    table = lloyd_max_table(samples, 4)
+    torch.testing.assert_close(table, torch.tensor([-1.510, -0.4528, 0.4528, 1.510]), atol=0.02, rtol=0.0)
+    errors = [
+        table_error(samples, other)
+        for other in (table, published_table(4, low=-3.0, high=3.0, reach=3.0), uniform_table(4, low=-3.0, high=3.0))
+    ]
+    assert errors[0] == min(errors)
+    assert errors[0] == pytest.approx(0.1175, abs=0.002)  # Max, 1960, table I
+
+
+def test_bits_go_to_wide_and_costly_channels() -> None:
+    samples = torch.randn(2000, 3, generator=torch.Generator().manual_seed(2)) * torch.tensor([4.0, 1.0, 0.01])
+    assert allocate_bits(samples, 6) == (4, 2, 0)
+    wide, costly, still = allocate_bits(samples, 6, torch.tensor([1.0, 256.0, 1.0]))
+    assert costly > wide and still == 0
+    with pytest.raises(ValueError, match="0 to 24 bits"):
+        allocate_bits(samples, 25)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(levels=64),
+        dict(levels=10, bins="uniform"),
+        dict(levels=16, calibration=images()),
+        dict(bits_per_token=9, bins="lloyd_max", calibration=images()),
+    ],
+    ids=["published", "uniform", "calibrated", "allocated"],
+)
+@torch.no_grad()
+def test_a_quantized_tokenizer_saves_and_loads_as_any_other(options, tmp_path: Path) -> None:
+    tok = tiny("taesd")
+    made = tokzoo.quantize(tok, **options)
+    tokens = made.encode(images())
+    assert tokens.indices.shape == (4, 16, 4)
+    again = tokzoo.from_pretrained(made.save_pretrained(tmp_path))
+    assert isinstance(again, PostTraining)
+    assert torch.equal(again.encode(images()).indices, tokens.indices)
+    assert torch.equal(again.decode(tokens), made.decode(tokens))
+    if "bits_per_token" in options:
+        assert tokens.bits().tolist() == [9 * 16] * 4
+
+
+@torch.no_grad()
+def test_more_levels_come_nearer_to_the_continuous_one() -> None:
+    tok = tiny("kl16_vae")
+    whole = tok.decode(tok.encode(images()), clamp=False)
+    errors = [
+        (made.decode(made.encode(images()), clamp=False) - whole).square().mean().item()
+        for made in (quantize(tok, levels, calibration=images()) for levels in (4, 16, 64))
+    ]
+    assert errors[0] > 4 * errors[1] > 16 * errors[2]
+
+
+def test_what_cannot_be_fitted_is_refused_with_the_reason(tmp_path: Path) -> None:
+    tok = tiny("taesd")
+    with pytest.raises(ValueError, match="powers of two"):
+        quantize(tok, 10)
+    with pytest.raises(ValueError, match="give calibration="):
+        quantize(tok, 16, bins="lloyd_max")
+    Image.new("RGB", (16, 16)).save(tmp_path / "one.png")
+    with pytest.raises(ValueError, match="two photos or more, and are better of hundreds; got 1"):
+        quantize(tok, 16, calibration=tmp_path)
+    with pytest.raises(ValueError, match="do not vary"):
+        quantize(_still(tiny("taesd")), 16, calibration=images())
+    with pytest.raises(ValueError, match="indices already"):
+        quantize(quantize(tok), 16)
+
+
+def _still(tok: tokzoo.VisualTokenizer) -> tokzoo.VisualTokenizer:
+    """Its encoder says the same of every picture."""
+    for value in tok.encoder.layers[-1].parameters():
+        torch.nn.init.zeros_(value)
+    return tok

@@ -1,0 +1,168 @@
+"""A table of values per channel, and how such tables are made. B batch, L tokens, C channels, K levels, N samples."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from tokzoo.layers.precision import KeepsFloat32
+from tokzoo.parts import Quantizer, check_indices, check_width, mean_square
+from tokzoo.quantizers.dimension_wise import normal_levels
+from tokzoo.quantizers.through import straight_through
+from tokzoo.tokens import Layout, Quantized
+
+MOST_BITS = 8  # of a channel, where bits are allocated
+ROUNDS = 50  # of Lloyd's iteration, which has settled by then
+
+
+class ChannelTableQuantizer(KeepsFloat32, Quantizer):
+    """Each channel to the nearest value of its own table, after training. TokenBridge, arXiv:2503.16430, 3.2.
+
+    Args:
+        levels: values per channel, 1 or more; a channel of one level carries no bits.
+
+    Shapes:
+        latents (B, L, C) of any float dtype -> codes (B, L, C) float32, indices (B, L, C), or (B, L) of one channel
+
+    A latent midway between two values has the lower one. Gradients pass straight through. The tables are saved with the
+    model: `values` (C, K of the longest), ascending, infinite beyond a channel's own.
+
+    Raises:
+        ValueError: no levels, or latents with NaN or infinity.
+    """
+
+    values: Tensor
+    float32 = ("values",)
+
+    def __init__(self, levels: Sequence[int]):
+        super().__init__()
+        if not levels or min(levels) < 1:
+            raise ValueError(f"every channel needs a level at least; got {tuple(levels)}")
+        self.code_dim = len(levels)
+        self._levels = tuple(levels)
+        self.register_buffer("values", torch.empty(len(levels), max(levels)))
+        self.load_tables([normal_levels(count, 3.0) if count > 1 else torch.zeros(1) for count in levels])
+
+    def load_tables(self, tables: Sequence[Tensor]) -> None:
+        """Takes the values of each channel, ascending.
+
+        Raises:
+            ValueError: tables of other sizes, or not ascending.
+        """
+        sizes = tuple(len(table) for table in tables)
+        if sizes != self._levels:
+            raise ValueError(f"tables must hold {self._levels} values; got {sizes}")
+        if any(bool((table[1:] < table[:-1]).any()) or not bool(table.isfinite().all()) for table in tables):
+            raise ValueError("a table's values must be finite and ascend")
+        self.values.fill_(torch.inf)
+        for row, table in zip(self.values, tables, strict=True):
+            row[: len(table)] = table
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """K of each channel."""
+        return self._levels
+
+    @torch.no_grad()
+    def index(self, latents: Tensor, layout: Layout | None = None) -> Tensor:
+        points = latents.float()
+        eager = not torch.compiler.is_compiling() and points.device.type != "meta"
+        if eager and not bool(points.isfinite().all()):
+            raise ValueError("the latents hold NaN or infinity: look where they come from before quantizing them")
+        borders = (self.values[:, 1:] + self.values[:, :-1]) / 2  # (C, K - 1)
+        rows = points.flatten(0, 1).t().contiguous()  # (C, B * L)
+        found = torch.searchsorted(borders, rows).t().reshape(points.shape)
+        return found.squeeze(-1) if self.code_dim == 1 else found
+
+    def forward(
+        self,
+        latents: Tensor,
+        layout: Layout | None = None,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Quantized:
+        check_width(self, latents)
+        indices = self.index(latents)
+        points, codes = latents.float(), self._codes(indices)
+        losses = {"commitment_loss": mean_square(points - codes)}
+        return Quantized(straight_through(points, codes), indices, None, losses)
+
+    def decode(self, indices: Tensor, layout: Layout | None = None) -> Tensor:
+        """Indices (B, L, C) -> codes (B, L, C) float32."""
+        check_indices(indices, self.levels)
+        return self._codes(indices)
+
+    def _codes(self, indices: Tensor) -> Tensor:
+        slots = indices.unsqueeze(-1) if self.code_dim == 1 else indices
+        return self.values[torch.arange(self.code_dim, device=slots.device), slots]
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def published_table(num_levels: int, *, low: float, high: float, reach: float) -> Tensor:
+    """TokenBridge's values (K,): means of the normal's equally likely bins, `low`..`high` being -reach..reach.
+
+    Raises:
+        ValueError: levels that are no power of two, for which nothing is published.
+    """
+    if num_levels < 2 or num_levels & (num_levels - 1):
+        raise ValueError(f"published bins come in powers of two, 2 at least; got {num_levels}: take bins='uniform'")
+    return (normal_levels(num_levels, reach) + reach) / (2 * reach) * (high - low) + low
+
+
+def uniform_table(num_levels: int, *, low: float, high: float) -> Tensor:
+    """Middles (K,) of equal bins between `low` and `high`."""
+    return low + (torch.arange(num_levels) + 0.5) * ((high - low) / num_levels)
+
+
+def lloyd_max_table(samples: Tensor, num_levels: int) -> Tensor:
+    """The values (K,) of least mean square error on `samples` (N,). Lloyd, 1982; Max, 1960.
+
+    Begins at quantiles; each value becomes the mean of the samples that are nearest to it, one that has none stays.
+    """
+    ordered = samples.double().sort().values
+    sums = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])
+    places = (torch.arange(num_levels, dtype=torch.float64) + 0.5) / num_levels * len(ordered)
+    values = ordered[places.long().clamp_max(len(ordered) - 1)]
+    for _ in range(ROUNDS):
+        inner = torch.searchsorted(ordered, (values[1:] + values[:-1]) / 2)
+        ends = torch.cat([inner.new_zeros(1), inner, inner.new_tensor([len(ordered)])])
+        counts = ends.diff()
+        means = sums[ends].diff() / counts.clamp_min(1)
+        values = torch.where(counts > 0, means, values)
+    return values.float()
+
+
+def table_error(samples: Tensor, table: Tensor) -> float:
+    """Mean square distance of `samples` (N,) to their nearest values."""
+    nearest = table[torch.searchsorted((table[1:] + table[:-1]) / 2, samples.contiguous())]
+    return float((samples - nearest).square().mean())
+
+
+def allocate_bits(samples: Tensor, bits: int, weights: Tensor | None = None) -> tuple[int, ...]:
+    """Bits per channel, `bits` in all: each goes where it lowers the weighted error most (reverse water-filling).
+
+    Args:
+        samples: (N, C).
+        weights: (C,), what an error in each channel costs; None: the same.
+
+    Raises:
+        ValueError: more bits than 8 for every channel.
+    """
+    channels = samples.shape[1]
+    if not 0 <= bits <= MOST_BITS * channels:
+        raise ValueError(f"{channels} channels hold 0 to {MOST_BITS * channels} bits; got {bits}")
+    costs = [1.0] * channels if weights is None else weights.tolist()
+    errors = [
+        [costs[channel] * table_error(column, lloyd_max_table(column, 2**count)) for count in range(MOST_BITS + 1)]
+        for channel, column in enumerate(samples.t())
+    ]
+    gains = [[before - after for before, after in pairwise(row)] for row in errors]
+    given = [0] * channels
+    for _ in range(bits):
+        best = max((c for c in range(channels) if given[c] < MOST_BITS), key=lambda c: gains[c][given[c]])
+        given[best] += 1
+    return tuple(given)
