@@ -25,6 +25,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.maskgit_vqgan.weights",
     "tokzoo.tokenizers.one_d_piece.weights",
     "tokzoo.tokenizers.open_magvit2.weights",
+    "tokzoo.tokenizers.post_training.weights",
     "tokzoo.tokenizers.robustok.weights",
     "tokzoo.tokenizers.taesd.weights",
     "tokzoo.tokenizers.tatitok.weights",
@@ -34,6 +35,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.wetok.weights",
     "tokzoo.tokenizers.xqgan.weights",
     "tokzoo.generators.gpt.weights",
+    "tokzoo.generators.rar.weights",
 )
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
 

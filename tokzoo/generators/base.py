@@ -61,9 +61,7 @@ class Generator(nn.Module):
         if len(spec.levels) != 1:
             raise ValueError(f"{cls.__name__} makes one code a token; this tokenizer's tokens are {len(spec.levels)}")
         if not isinstance(spec.layout, Row | Grid):
-            raise ValueError(
-                f"{cls.__name__} makes tokens in a row or on a grid; this tokenizer's lie on {spec.layout}"
-            )
+            raise ValueError(f"{cls.__name__} makes a row or a grid of tokens; this tokenizer's lie on {spec.layout}")
         grid = (spec.layout.height, spec.layout.width) if isinstance(spec.layout, Grid) else None
         return dict(codebook_size=spec.levels[0], num_tokens=spec.layout.num_tokens, grid=grid)
 
