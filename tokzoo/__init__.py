@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tokzoo.shelf import register_quantizer
     from tokzoo.token_files import TokenFile, TokenFileError
     from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
+    from tokzoo.tokenizers.post_training.model import quantize
     from tokzoo.tokens import Tokens, TokenSpec
 
 _HOMES = {
@@ -23,6 +24,7 @@ _HOMES = {
     "create_model": "tokzoo.hub",
     "from_pretrained": "tokzoo.hub",
     "list_models": "tokzoo.registry",
+    "quantize": "tokzoo.tokenizers.post_training.model",
     "load_weights": "tokzoo.hub",
     "register_architecture": "tokzoo.registry",
     "register_quantizer": "tokzoo.shelf",
@@ -42,6 +44,7 @@ __all__ = [
     "from_pretrained",
     "list_models",
     "load_weights",
+    "quantize",
     "register_architecture",
     "register_quantizer",
     "register_tokenizer",

@@ -17,6 +17,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.bae.weights",
     "tokzoo.tokenizers.flextok.weights",
     "tokzoo.tokenizers.flextok_vae.weights",
+    "tokzoo.tokenizers.diffusers_ae.weights",  # after families that read some of the same config.json
     "tokzoo.tokenizers.grid.weights",
     "tokzoo.tokenizers.ibq.weights",
     "tokzoo.tokenizers.karl.weights",
@@ -35,6 +36,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.wetok.weights",
     "tokzoo.tokenizers.xqgan.weights",
     "tokzoo.generators.gpt.weights",
+    "tokzoo.generators.maskgit.weights",
     "tokzoo.generators.rar.weights",
 )
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
