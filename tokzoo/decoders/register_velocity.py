@@ -24,6 +24,13 @@ class Moment(NamedTuple):
     head: Tensor
 
 
+class Seen(NamedTuple):
+    """Patches (B, P, D) after the last block, and after another one that was asked for."""
+
+    patches: Tensor
+    tapped: Tensor | None
+
+
 class RegisterVelocity(Velocity):
     """A transformer over noisy patches and N registers that all read each other. FlexTok, arXiv:2502.13967, sec. 3.2.
 
@@ -91,23 +98,25 @@ class RegisterVelocity(Velocity):
     def moment(self, times: Tensor) -> Moment:
         """`times` (T,), T of B or 1: a moment of `forward` where pictures are at different ones, as in training."""
         embedded = self.time(times)
-        blocks = tuple(block.modulate(embedded) for block in self.blocks)
+        blocks = tuple(block.modulate(embedded) for block in self.blocks)  # type: ignore[operator]
         return Moment(blocks, self.head_modulation(F.silu(embedded)).unflatten(-1, (2, -1)))
 
     def forward(self, place: Tensor, moment: Moment, condition: Tensor) -> Tensor:
-        return self.head(self.features(place, moment, condition), moment, place)
+        return self.head(self.look(place, moment, condition).patches, moment, place)
 
-    def features(self, place: Tensor, moment: Moment, condition: Tensor, *, depth: int | None = None) -> Tensor:
-        """The patches (B, P, D) after the last block, or after `depth` of them (for REPA, arXiv:2410.06940)."""
+    def look(self, place: Tensor, moment: Moment, condition: Tensor, *, tap: int | None = None) -> Seen:
+        """What the patches hold at the end, and after block `tap` (for REPA, arXiv:2410.06940)."""
         rows, columns = (side // self.patch_size for side in place.shape[2:])
         positions = to_tokens(self.positions[None, :, :rows, :columns])
         patches = self.patch_embed(patchify(place, self.patch_size)) + positions  # (B, P, D)
-        num_patches = patches.shape[1]
+        num_patches, tapped = patches.shape[1], None
         hidden = torch.cat([patches, condition], dim=1)  # (B, P + N, D)
         groups = (torch.arange(hidden.shape[1], device=hidden.device) >= num_patches).long() * REGISTERS
-        for block, modulation in zip(self.blocks[:depth], moment.blocks, strict=depth is None):
+        for number, (block, modulation) in enumerate(zip(self.blocks, moment.blocks, strict=True)):
             hidden = block(hidden, spread(modulation, groups))
-        return hidden[:, :num_patches]
+            if number == tap:
+                tapped = hidden[:, :num_patches]
+        return Seen(hidden[:, :num_patches], tapped)
 
     def head(self, patches: Tensor, moment: Moment, place: Tensor) -> Tensor:
         """Patches (B, P, D) -> velocity in the shape of `place`."""

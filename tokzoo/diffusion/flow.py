@@ -52,7 +52,7 @@ def fixed_noise(shape: tuple[int, int, int], like: Tensor) -> Tensor:
     return _fixed_noise(shape).to(like.device)
 
 
-@torch._dynamo.assume_constant_result  # a graph cannot make a generator
+@torch._dynamo.assume_constant_result  # type: ignore[untyped-decorator]  # a graph cannot make a generator
 def _fixed_noise(shape: tuple[int, int, int]) -> Tensor:
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 

@@ -60,7 +60,10 @@ class RegisterEncoder(Encoder):
         generator: torch.Generator | None = None,
     ) -> Features:
         """`num_tokens`: only the first so many registers are made; `sample`, `generator`: for the latents' encoder."""
-        latents = self.latent_map(images, sample=sample, generator=generator)
+        return self.tokenize(self.latent_map(images, sample=sample, generator=generator), num_tokens)
+
+    def tokenize(self, latents: Tensor, num_tokens: int | None = None) -> Features:
+        """Latents (B, channels, h, w) -> what becomes the tokens."""
         _, registers = self.read(latents, num_tokens)
         return Features(self.to_code(plain_norm(registers)), Sequence(registers.shape[1]))
 

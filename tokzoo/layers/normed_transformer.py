@@ -39,9 +39,10 @@ class NormedAttention(nn.Module):
             mixed = F.scaled_dot_product_attention(query, key, value, scale=scale)
         else:
             first = hidden.shape[1] - len(last_mask)
-            before = [part[:, :, :first] for part in (query, key, value)]
+            queries, keys, values = (part[:, :, :first] for part in (query, key, value))
+            before = F.scaled_dot_product_attention(queries, keys, values, scale=scale)
             after = F.scaled_dot_product_attention(query[:, :, first:], key, value, attn_mask=last_mask, scale=scale)
-            mixed = torch.cat([F.scaled_dot_product_attention(*before, scale=scale), after], dim=2)
+            mixed = torch.cat([before, after], dim=2)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 

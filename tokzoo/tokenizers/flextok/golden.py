@@ -1,5 +1,7 @@
 """FlexTok's numbers under the names of its golden cases."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -50,7 +52,7 @@ def read_case_config(case: Case) -> FlextokConfig:
     )
 
 
-def _encoded(case: Case, model: Flextok) -> dict[str, Tensor]:
+def _encoded(case: Case, model: Flextok) -> dict[str, Any]:
     images = (case.image() + 1) / 2  # recorded in [-1, 1)
     encoder, latents = model.encoder, case.image("latents")
     patches, registers = encoder.read(latents)
@@ -86,7 +88,7 @@ def _velocities(case: Case, model: Flextok) -> dict[str, Tensor]:
             condition = velocity.null(condition)
         ours[name] = velocity(place, moment, condition)
     condition = velocity.condition(model._placed(_given(case, model)))
-    seen = velocity.features(place, moment, condition, depth=case.settings["repa_layer"] + 1)
+    seen = velocity.look(place, moment, condition, tap=case.settings["repa_layer"]).tapped
     rows, columns = (side // velocity.patch_size for side in place.shape[2:])
     return {**ours, "repa_features": to_map(seen, rows, columns).permute(0, 2, 3, 1)}
 

@@ -1,22 +1,38 @@
 """FlexTok, arXiv:2502.13967: an image as an ordered row of tokens; any prefix is a picture, which a flow draws."""
 
 from collections.abc import Sequence as PySequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tokzoo.decoders.flow import FlowDecoder, Plan
 from tokzoo.decoders.register_velocity import RegisterVelocity
+from tokzoo.diffusion.flow import interpolate
 from tokzoo.diffusion.guidance import Guidance, Strength
 from tokzoo.diffusion.samplers import Sampler
 from tokzoo.encoders.ldm_cnn import PosteriorEncoder
 from tokzoo.encoders.register import RegisterEncoder
 from tokzoo.quantizers.fsq import FiniteScalarQuantizer
-from tokzoo.tokenizers.base import VisualTokenizer
+from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
 from tokzoo.tokenizers.flextok.config import FlextokConfig
 from tokzoo.tokenizers.kl16_vae.model import build_decoder, build_encoder
 from tokzoo.tokens import Features, Quantized, Sequence, Tokens, TokenSpec
+
+
+class FlowDraw(NamedTuple):
+    """What a training step draws, one for each image.
+
+    Args:
+        times (B,) in [0, 1], noise (B, C, h, w): where on its line from picture to noise the velocity is asked.
+        lengths: int64 (B,), how many tokens are kept.
+        null: bool (B,), where there is no condition at all.
+    """
+
+    times: Tensor
+    noise: Tensor
+    lengths: Tensor
+    null: Tensor
 
 
 class Flextok(VisualTokenizer):
@@ -118,7 +134,7 @@ class Flextok(VisualTokenizer):
         tokens = self._to_tokens(images, features, self.quantizer(features.latents, features.layout))
         return tokens if lengths is None else keep(tokens, lengths)
 
-    def decode(
+    def decode(  # type: ignore[override]  # what it takes besides tokens are no tensors
         self,
         tokens: Tokens,
         *,
@@ -153,6 +169,44 @@ class Flextok(VisualTokenizer):
         )
         images = self._decoder()(self._placed(tokens), noise=noise, generator=generator, plan=plan).float()
         return images.clamp(0, 1) if clamp else images
+
+    def forward(  # type: ignore[override]  # what it takes besides images are no tensors
+        self,
+        images: Tensor,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+        draw: FlowDraw | None = None,
+        tap: int | None = None,
+        **conditions: Tensor,
+    ) -> TokenizerOutput:
+        """As every tokenizer's; with a `draw`, one step of a flow's training instead of whole ways along it.
+
+        Then `reconstruction` is (B, C, h, w), what the velocity says of the picture in the space of the latents, and
+        `aux` has `velocity`, its `target` and, of block `tap`, patches (B, P, D) as `tapped`. Latents are constants.
+        """
+        if draw is None:
+            return super().forward(images, sample=sample, generator=generator, **conditions)
+        self._check_images(images)
+        self._conditions("encode", conditions, len(images))
+        encoder = self._encoder()
+        network: Any = self._decoder().velocity
+        clean = encoder.latent_map(images.to(self.dtype), sample=sample, generator=generator).detach()
+        features = encoder.tokenize(clean)
+        quantized = self.quantizer(features.latents, features.layout)
+        kept = torch.arange(features.layout.num_tokens, device=clean.device) < draw.lengths.unsqueeze(1)
+        condition = network.condition(features._replace(latents=quantized.codes.to(self.dtype), valid=kept))
+        condition = torch.where(draw.null.view(-1, 1, 1), network.null(condition), condition)
+        place = interpolate(clean, draw.noise.to(clean), draw.times)
+        moment = network.moment(draw.times)
+        seen = network.look(place, moment, condition, tap=tap)
+        velocity = network.head(seen.patches, moment, place)
+        aux = {"velocity": velocity, "target": draw.noise - clean}
+        if seen.tapped is not None:
+            aux["tapped"] = seen.tapped
+        made = place - draw.times.view(-1, 1, 1, 1).to(place) * velocity
+        tokens = self._to_tokens(images, features, quantized)
+        return TokenizerOutput(made, features.latents, tokens, quantized.codes, quantized.losses, aux)
 
     def _encode(self, images: Tensor, conditions: dict[str, Tensor], **options: Any) -> Features:
         encoder = self._encoder()
