@@ -1,6 +1,6 @@
 """The one API of every generator. B batch, L tokens, V values of a token, T condition tokens, D width."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,6 +177,25 @@ class Generator(nn.Module):
         layout = self.layout if indices.shape[1] == self.config.num_tokens else Row(indices.shape[1])
         return Tokens(layout=layout, indices=indices, levels=self.levels)
 
+    def _blame(self, compute: Callable[[], Tensor]) -> str:
+        """The first layer of which the output is not finite when `compute` runs, in words."""
+        found: list[str] = []
+
+        def hook_for(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                if not found and isinstance(output, Tensor) and not bool(output.isfinite().all()):
+                    found.append(name)
+
+            return hook
+
+        hooks = [module.register_forward_hook(hook_for(name)) for name, module in self.named_modules() if name]
+        try:
+            compute()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return f"the first such layer is {found[0]}" if found else "no single layer is to blame; try float32"
+
 
 class Autoregressive(Generator):
     """Tokens one after another. A kind of model says `logits` and `next_logits`; all else is here."""
@@ -250,7 +269,8 @@ class Autoregressive(Generator):
             broken = torch.where(logits.isfinite().all(), broken, broken.clamp(max=step))
             indices[:, step] = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
         if int(broken) < length:
-            raise ValueError(f"the logits are not finite from step {int(broken)} on: {self._blame(indices, condition)}")
+            blamed = self._blame(lambda: self.logits(indices, condition))
+            raise ValueError(f"the logits are not finite from step {int(broken)} on: {blamed}")
         return self._made(indices)
 
     def log_prob(self, tokens: Tokens, labels: Labels) -> Tensor:
@@ -296,26 +316,6 @@ class Autoregressive(Generator):
         if len(indices) not in (1, count):
             raise ValueError(f"given tokens must be 1 or {count} samples; got {len(indices)}")
         return indices.expand(count, -1)
-
-    def _blame(self, indices: Tensor, condition: Condition) -> str:
-        """The first layer of which the output is not finite, in words."""
-        found: list[str] = []
-
-        def look(name: str) -> Any:
-            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-                if not found and isinstance(output, Tensor) and not bool(output.isfinite().all()):
-                    found.append(name)
-
-            return hook
-
-        leaves: Iterable[tuple[str, nn.Module]] = self.named_modules()
-        hooks = [module.register_forward_hook(look(name)) for name, module in leaves if name]
-        try:
-            self.logits(indices, condition)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return f"the first such layer is {found[0]}" if found else "no single layer is to blame; try float32"
 
 
 # --- conditions ------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Rar(Autoregressive):
     def _forward(self, fresh: Tensor, condition: Condition, orders: Tensor, caches: list[KvCache] | None) -> Tensor:
         """Start and class, if the caches do not hold them, and tokens (B, n) in their order -> what the head reads.
 
-        `orders` (B, one more than the tokens so far, unless these are all) says where each lies, and where the next will.
+        `orders` (B, one more than the tokens so far, unless these are all) says where each lies and the next will.
         """
         assert isinstance(condition, Tensor)
         begun = caches[0].used if caches else 0
