@@ -1,11 +1,16 @@
 """Training of FlexTok."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+import tokzoo
 from tests.helpers import some_images, tiny
-from tokzoo.training.config import LossConfig
+from tokzoo.training import train
+from tokzoo.training.config import LossConfig, TrainConfig
 from tokzoo.training.flow_matching import FROZEN, FlowMatching, draw_lengths, initialise
 
 
@@ -76,3 +81,29 @@ def test_without_a_condition_the_images_tokens_have_no_say() -> None:
     draw = objective.draw(tok, images, torch.Generator().manual_seed(0))
     one, other = (tok(images, draw=draw._replace(lengths=torch.full((2,), length))) for length in (1, 8))
     torch.testing.assert_close(one.aux["velocity"], other.aux["velocity"])
+
+
+def test_the_recipe_trains_and_leaves_the_autoencoder_alone(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, values in enumerate((some_images(tiny("flextok"), 12) * 255).byte()):
+        Image.fromarray(values.permute(1, 2, 0).numpy()).save(photos / f"{number:02}.png")
+    start = tiny("flextok")
+    start.save_pretrained(tmp_path / "start")
+    told = TrainConfig(
+        data=str(photos),
+        out=str(tmp_path / "run"),
+        init=str(tmp_path / "start"),
+        recipe="flextok",
+        steps=3,
+        batch_size=4,
+        eval_images=4,
+        device="cpu",
+        precision="float32",
+        workers=1,
+    )
+    train(told)
+    before, after = start.state_dict(), tokzoo.from_pretrained(tmp_path / "run" / "final").state_dict()
+    moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    assert moved
+    assert not any(key.startswith(FROZEN) for key in moved)

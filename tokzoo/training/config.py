@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 Perceptual = Literal["effnet_lite0", "lpips_vgg", "lpips_alex"]
-Recipe = Literal["single_stage", "titok_two_stage", "karl", "alit"]
+Recipe = Literal["single_stage", "titok_two_stage", "karl", "alit", "flextok"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,8 @@ class TrainConfig:
         split, val_split: of a manifest.csv in `data`.
         val_data: held-out images, if they are elsewhere; without split or folder one image in twenty is held out.
         recipe: `single_stage`; `titok_two_stage` (`teacher` is then the MaskGIT-VQGAN whose codes it learns first);
-            `karl` or `alit`, which train to use few tokens (`teacher` is then the base tokenizer that they begin with).
+            `karl` or `alit`, which train to use few tokens (`teacher` is then the base tokenizer that they begin with);
+            `flextok`, whose decoder draws: the velocity of its flow is learned (without REPA).
         stage_one_steps: of `steps`, those of the first stage of a two-stage recipe; without a base, KARL and ALIT have
             only the second.
         batch_size: per process.

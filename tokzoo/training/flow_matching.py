@@ -21,7 +21,12 @@ from tokzoo.training.objectives import Losses, Objective
 Lengths = Literal["uniform", "powers_of_two", "uniform_powers_of_two"]
 Teacher = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [0, 1] -> features on a grid (B, F, h, w)
 
-FROZEN = ("encoder.latents", "decoder.painter")  # parameters of the autoencoder, which is trained before
+FROZEN = (  # the autoencoder, which is trained before, and positions that are waves
+    "encoder.latents",
+    "decoder.painter",
+    "encoder.positions",
+    "decoder.velocity.positions",
+)
 
 
 def draw_lengths(count: int, most: int, how: Lengths, *, generator: torch.Generator) -> Tensor:
@@ -106,12 +111,12 @@ class FlowMatching(Objective):
         """A step's chance, all of it from `generator`, on the images' device."""
         config, count = tok.config, len(images)
         size = (config.channels, *(side // config.downsample for side in images.shape[2:]))
-        on = dict(generator=generator, device=generator.device)
+        device = generator.device
         drawn = FlowDraw(
             times=draw_times(count, self.density, generator=generator, mode_scale=self.mode_scale),
-            noise=torch.randn(count, *size, **on),
+            noise=torch.randn(count, *size, generator=generator, device=device),
             lengths=draw_lengths(count, config.num_registers, self.lengths, generator=generator),
-            null=torch.rand(count, **on) < self.null_chance,
+            null=torch.rand(count, generator=generator, device=device) < self.null_chance,
         )
         return FlowDraw(*(each.to(images.device) for each in drawn))
 
@@ -169,7 +174,8 @@ def initialise(tok: Flextok) -> None:
     So the first velocity is 0 and every block begins as the one without gates open. The autoencoder stays as it is.
     """
     velocity: Any = tok._decoder().velocity
-    for half in (tok._encoder(), velocity):
+    encoder: Any = tok._encoder()
+    for half in (encoder, velocity):
         for name, layer in half.named_modules():
             if isinstance(layer, nn.Linear) and not name.startswith("latents."):
                 nn.init.xavier_uniform_(layer.weight)
@@ -178,5 +184,5 @@ def initialise(tok: Flextok) -> None:
     for layer in (velocity.to_patch, velocity.head_modulation, *(block.modulation for block in velocity.blocks)):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
-    for token in (tok._encoder().registers, velocity.register_positions, velocity.mask_token, velocity.null_token):
+    for token in (encoder.registers, velocity.register_positions, velocity.mask_token, velocity.null_token):
         nn.init.trunc_normal_(token, std=0.02)

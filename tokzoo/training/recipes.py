@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 from tokzoo import _state, hub
 from tokzoo.tokenizers.base import VisualTokenizer
+from tokzoo.tokenizers.flextok.model import Flextok
 from tokzoo.training import adaptive_length as adaptive
+from tokzoo.training import flow_matching as flow
 from tokzoo.training.config import TrainConfig
 from tokzoo.training.objectives import Objective, ProxyCodes, Reconstruction
 
@@ -58,6 +60,8 @@ def build_stages(config: TrainConfig) -> list[Stage]:
             return [Stage(Reconstruction(config.loss), ("",), config.steps)]
         case "titok_two_stage":
             return titok_two_stage(config)
+        case "flextok":
+            return flextok(config)
         case _:
             return adaptive_length(config)
 
@@ -88,6 +92,22 @@ def titok_two_stage(config: TrainConfig) -> list[Stage]:
         Stage(ProxyCodes(teacher, config.loss), ("",), config.stage_one_steps, learn_codes),
         Stage(Reconstruction(config.loss), ("decoder",), config.steps - config.stage_one_steps, make_pixels),
     ]
+
+
+def flextok(config: TrainConfig) -> list[Stage]:
+    """FlexTok, arXiv:2502.13967: the velocity of the decoder's flow, after an autoencoder that stays as it is.
+
+    Without weights to begin with, the transformers are initialised as muP wants them.
+    """
+
+    def begin(tok: VisualTokenizer) -> VisualTokenizer:
+        if not isinstance(tok, Flextok):
+            raise ValueError(f"recipe flextok trains a FlexTok; got a {type(tok).__name__}")
+        if config.init is None:
+            flow.initialise(tok)
+        return tok
+
+    return [Stage(flow.FlowMatching(config.loss), ("",), config.steps, begin, frozen=flow.FROZEN)]
 
 
 def adaptive_length(config: TrainConfig) -> list[Stage]:

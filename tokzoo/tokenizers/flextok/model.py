@@ -189,7 +189,7 @@ class Flextok(VisualTokenizer):
             return super().forward(images, sample=sample, generator=generator, **conditions)
         self._check_images(images)
         self._conditions("encode", conditions, len(images))
-        encoder = self._encoder()
+        encoder: Any = self._encoder()
         network: Any = self._decoder().velocity
         clean = encoder.latent_map(images.to(self.dtype), sample=sample, generator=generator).detach()
         features = encoder.tokenize(clean)
