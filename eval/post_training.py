@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import platform
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 import tokzoo
 from tokzoo import images as photos
 from tokzoo._files import write_atomically
+from tokzoo.tokenizers.post_training.model import calibrate
 
 SIZE = 256
 SCORED, CALIBRATED = (1, 3, 5, 7, 9, 11), (13, 15, 17, 19, 21, 23)
@@ -66,9 +68,10 @@ def jpeg(quality: int, images: Tensor) -> dict[str, Any]:
     }
 
 
-def measure(tok: tokzoo.VisualTokenizer, images: Tensor, calibration: Tensor) -> list[dict[str, Any]]:
+def measure(tok: tokzoo.VisualTokenizer, images: Tensor, photos_to_fit: Tensor) -> list[dict[str, Any]]:
     """A row for each way of quantizing."""
     channels = tok.token_spec.channels
+    calibration = calibrate(tok, photos_to_fit)
     rows = [row("continuous", tok, images)]
     for levels in LEVELS:
         bits = channels * (levels.bit_length() - 1)
@@ -79,7 +82,9 @@ def measure(tok: tokzoo.VisualTokenizer, images: Tensor, calibration: Tensor) ->
             "lloyd_max": dict(bins="lloyd_max", calibration=calibration),
             "lloyd_max_allocated": dict(bins="lloyd_max", calibration=calibration, bits_per_token=bits),
         }
-        rows += [row(f"{name}_{levels}", tokzoo.quantize(tok, levels, **way), images) for name, way in ways.items()]
+        for name, way in ways.items():
+            rows.append(row(f"{name}_{levels}", tokzoo.quantize(tok, levels, **way), images))
+            print(rows[-1], file=sys.stderr, flush=True)
     return rows + [jpeg(quality, images) for quality in JPEG_QUALITIES]
 
 

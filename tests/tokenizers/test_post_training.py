@@ -17,7 +17,7 @@ from tokzoo.quantizers.channel_tables import (
     table_error,
     uniform_table,
 )
-from tokzoo.tokenizers.post_training.model import PostTraining, quantize
+from tokzoo.tokenizers.post_training.model import PostTraining, calibrate, quantize
 
 CASE = Path(__file__).parents[1] / "golden" / "cases" / "tokenbridge_quantizer.json"
 
@@ -121,6 +121,10 @@ def test_what_cannot_be_fitted_is_refused_with_the_reason(tmp_path: Path) -> Non
         quantize(tok, 16, calibration=tmp_path)
     with pytest.raises(ValueError, match="do not vary"):
         quantize(_still(tiny("taesd")), 16, calibration=images())
+    torch.manual_seed(1)
+    other = tokzoo.create_model("taesd", image_size=16, width=8, num_blocks=(1, 1, 2))
+    with pytest.raises(ValueError, match="of another tokenizer"):
+        quantize(other, 16, calibration=calibrate(tok, images()))
     with pytest.raises(ValueError, match="indices already"):
         quantize(quantize(tok), 16)
 

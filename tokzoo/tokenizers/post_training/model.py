@@ -1,7 +1,8 @@
 """Any continuous tokenizer made discrete after training, arXiv:2503.16430: `tokzoo.quantize(tok, levels=64)`."""
 
+import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,6 +24,7 @@ from tokzoo.tokens import Tokens, TokenSpec
 
 Bins = Literal["normal", "uniform", "lloyd_max"]
 BATCH = 8  # images that are encoded at once in calibration
+PROBED = 2  # images that the decoder is probed with
 NUDGE = 0.1  # of a channel's spread, to see what the decoder makes of it
 
 
@@ -111,6 +113,18 @@ class PostTraining(VisualTokenizer):
         return replace(tokens, indices=None, latents=codes, levels=None)
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What `calibrate` saw of a tokenizer: `samples` (N, C) of its latents, and `costs` (C,).
+
+    `costs` are square errors of pixels per square error in each channel. `of` tells the tokenizer.
+    """
+
+    samples: Tensor
+    costs: Tensor
+    of: str
+
+
 def check_base(base: VisualTokenizer) -> None:
     """Raises ValueError unless `base` is a continuous tokenizer of the three usual parts."""
     if base.token_spec.levels is not None:
@@ -127,7 +141,7 @@ def quantize(
     levels: int = 64,
     *,
     bins: Bins = "normal",
-    calibration: str | Path | Iterable[Photo] | Tensor | None = None,
+    calibration: "Calibration | str | Path | Iterable[Photo] | Tensor | None" = None,
     bits_per_token: int | None = None,
     low: float = -5.0,
     high: float = 5.0,
@@ -139,15 +153,16 @@ def quantize(
         levels: values per channel.
         bins: `normal`, as published: equally likely bins of a normal distribution; `uniform`; `lloyd_max`, of least
             error on the photos of `calibration`.
-        calibration: a folder of photos, photos, or images (B, 3, H, W), two or more: `low` and `high` are then standard
-            deviations around each channel's mean. None: of latents scaled as `tok.token_spec` says.
+        calibration: a folder of photos, photos, or images (B, 3, H, W), two or more, or what `calibrate` made of them:
+            `low` and `high` are then standard deviations around each channel's mean. None: of latents scaled as
+            `tok.token_spec` says.
         bits_per_token: budget for all channels, in place of `levels`: bits go where they lower the error of the decoded
             image most. It needs `calibration`, and tables of `lloyd_max`.
         reach: of the published bins: the standard deviations that `high` stands for.
 
     Raises:
         ValueError: a tokenizer of indices; levels that are no power of two with published bins; a calibration that is
-            missing or too small, or a channel that does not vary over it.
+            missing, too small or of another tokenizer, or a channel that does not vary over it.
     """
     check_base(tok)
     if bins not in get_args(Bins):
@@ -163,13 +178,15 @@ def quantize(
     if calibration is None:
         means, spreads = torch.full((spec.channels,), spec.shift), torch.full((spec.channels,), 1 / spec.scale)
     else:
-        tokens = _encoded(tok, calibration)
-        samples = torch.cat([tok.codes(part).float().flatten(0, 1).cpu() for part in tokens])  # (N, C)
+        seen = calibration if isinstance(calibration, Calibration) else calibrate(tok, calibration)
+        if seen.of != fingerprint(tok):
+            raise ValueError(
+                "this calibration is of another tokenizer, or of other weights: calibrate(tok, photos) anew"
+            )
+        samples = seen.samples
         spreads, means = torch.std_mean(samples, 0)
-        _check_spread(spreads)
         if bits_per_token is not None:
-            weights = _sensitivity(tok, tokens[0], spreads)
-            counts = tuple(2**bits for bits in allocate_bits(samples, bits_per_token, weights))
+            counts = tuple(2**bits for bits in allocate_bits(samples, bits_per_token, seen.costs))
     if bins == "lloyd_max":
         tables = [lloyd_max_table(column, count) for column, count in zip(samples.t(), counts, strict=True)]
     else:
@@ -187,6 +204,33 @@ def quantize(
 
 
 @torch.no_grad()
+def calibrate(tok: VisualTokenizer, photos: str | Path | Iterable[Photo] | Tensor) -> Calibration:
+    """The latents that `tok` makes of photos, to quantize it by several times.
+
+    Args:
+        photos: a folder of photos, photos, or images (B, 3, H, W); two or more, better hundreds.
+
+    Raises:
+        ValueError: a single photo, no folder, or a channel that does not vary.
+    """
+    tokens = _encoded(tok, photos)
+    samples = torch.cat([tok.codes(part).float().flatten(0, 1).cpu() for part in tokens])  # (N, C)
+    spreads = samples.std(0)
+    if not bool(samples.isfinite().all()) or bool((spreads <= 0).any()):
+        still = [channel for channel, spread in enumerate(spreads.tolist()) if not spread > 0]
+        raise ValueError(f"channels {still[:10]} do not vary over the photos, or hold NaN: give others, or more")
+    return Calibration(samples, _costs(tok, tokens[0][:PROBED], spreads), fingerprint(tok))
+
+
+def fingerprint(tok: VisualTokenizer) -> str:
+    """A hash of the encoder's weights, which say what the latents are."""
+    found = hashlib.sha256()
+    for name, value in sorted((tok.encoder or tok).state_dict().items()):
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:32]
+
+
 def _encoded(tok: VisualTokenizer, calibration: str | Path | Iterable[Photo] | Tensor) -> list[Tokens]:
     if isinstance(calibration, Tensor):
         batches: Iterable[Tensor] = calibration.split(BATCH)
@@ -208,14 +252,7 @@ def _photos_in(folder: Path) -> list[Photo]:
     return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_EXTENSIONS]
 
 
-def _check_spread(spreads: Tensor) -> None:
-    if not bool(spreads.isfinite().all()) or bool((spreads <= 0).any()):
-        still = [channel for channel, spread in enumerate(spreads.tolist()) if not spread > 0]
-        raise ValueError(f"channels {still[:10]} do not vary over the photos, or hold NaN: give others, or more")
-
-
-@torch.no_grad()
-def _sensitivity(tok: VisualTokenizer, tokens: Tokens, spreads: Tensor) -> Tensor:
+def _costs(tok: VisualTokenizer, tokens: Tokens, spreads: Tensor) -> Tensor:
     """Square error of pixels per square error in each channel (C,), of independent small errors."""
     plain, codes = tok.decode(tokens, clamp=False), tok.codes(tokens)
     generator = torch.Generator().manual_seed(0)
