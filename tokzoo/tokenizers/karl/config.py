@@ -82,10 +82,10 @@ KARL_SMALL_VAE_CONTINUOUS = KarlConfig(encoder=SMALL, decoder=SMALL, base=VAE, b
 
 KARL_NANO = KarlConfig(  # ours: 64x64 photos, up to 384 bits each; the sizes of titok_nano.photos64
     image_size=64,
-    patch_size=16,
+    patch_size=8,
     num_tokens=32,
     max_tokens=48,
-    position_side=4,
+    position_side=8,
     encoder=VitSize(width=128, depth=3, num_heads=4),
     decoder=VitSize(width=128, depth=3, num_heads=4),
     halting_width=64,
