@@ -19,7 +19,8 @@ BOTTLENECKS = [(family, {}) for family in FAMILIES] + [("titok", {"bottleneck": 
 TITOK_LINE = ("one_d_piece", "tatitok", "titok")  # their manifests hold the inner part of a config.json
 UNUSED = {"bae": 2_496_899, "robustok": 85_863_168, "xqgan": 85_863_168}  # shortcuts, teachers: read by no forward pass
 WHOLE_ENCODERS = ("alit",)  # decode inside of encode
-GENERATORS = ("generator_", "llamagen_gpt_", "rar_")  # their manifests are read in tests/generators
+# their manifests are read in tests/generators
+GENERATORS = ("generator_", "ibq_ar_", "llamagen_gpt_", "open_magvit2_ar_", "rar_")
 MANIFESTS = [
     path
     for path in sorted(Path(__file__).parent.joinpath("golden", "manifests").glob("*.json"))

@@ -36,6 +36,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.wetok.weights",
     "tokzoo.tokenizers.xqgan.weights",
     "tokzoo.generators.gpt.weights",
+    "tokzoo.generators.ibq.weights",
     "tokzoo.generators.maskgit.weights",
     "tokzoo.generators.rar.weights",
 )

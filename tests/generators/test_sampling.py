@@ -10,6 +10,7 @@ import tokzoo
 from tokzoo.generators.base import Text, join
 from tokzoo.generators.gpt.config import TINY as GPT_TINY
 from tokzoo.generators.gpt.model import Gpt
+from tokzoo.generators.ibq.model import IbqGpt
 from tokzoo.generators.maskgit.config import TINY as MASKGIT_TINY
 from tokzoo.generators.maskgit.model import Maskgit
 from tokzoo.generators.rar.config import TINY as RAR_TINY
@@ -19,7 +20,13 @@ from tokzoo.tokens import Grid, Sequence, Tokens
 
 GPT_TEXT = replace(GPT_TINY, text_tokens=5, text_dim=8)
 GPT_ROW = replace(GPT_TINY, num_tokens=6, grid=None, positions="learned")
-KINDS = {"gpt": (Gpt, GPT_TINY), "text": (Gpt, GPT_TEXT), "row": (Gpt, GPT_ROW), "rar": (Rar, RAR_TINY)}
+KINDS = {
+    "gpt": (Gpt, GPT_TINY),
+    "text": (Gpt, GPT_TEXT),
+    "row": (Gpt, GPT_ROW),
+    "rar": (Rar, RAR_TINY),
+    "ibq": (IbqGpt, GPT_TINY),
+}
 
 
 def made(kind: str, seed: int = 0, **changes: object) -> Gpt | Rar:

@@ -51,6 +51,7 @@ class Gpt(Autoregressive):
     """
 
     rotations: Tensor | None
+    block: type[nn.Module] = GptBlock
 
     def __init__(self, config: GptConfig):
         super().__init__(config)
@@ -72,7 +73,7 @@ class Gpt(Autoregressive):
             rotations = F.pad(turns, (0, 0, 0, 0, config.condition_tokens, 0))
         self.register_buffer("rotations", rotations, persistent=False)
         self.blocks = nn.ModuleList(
-            GptBlock(config.width, config.num_heads, config.mlp_dim) for _ in range(config.depth)
+            self.block(config.width, config.num_heads, config.mlp_dim) for _ in range(config.depth)
         )
         self.norm = RmsNorm(config.width)
         self.head = nn.Linear(config.width, config.codebook_size, bias=False)
@@ -131,8 +132,12 @@ class Gpt(Autoregressive):
         end = begun + hidden.shape[1]
         rotations = None if self.rotations is None else self.rotations[begun:end]
         mask = self._mask(condition.valid, begun, end) if isinstance(condition, Text) else None
+        return self._through(hidden, condition, caches, rotations=rotations, mask=mask)
+
+    def _through(self, hidden: Tensor, condition: Condition, caches: list[KvCache] | None, **where: Any) -> Tensor:
+        """All blocks and the norm behind them."""
         for layer, block in enumerate(self.blocks):
-            hidden = block(hidden, rotations=rotations, mask=mask, cache=caches[layer] if caches else None)
+            hidden = block(hidden, cache=caches[layer] if caches else None, **where)
         return self.norm(hidden)
 
     def _embed_condition(self, condition: Condition) -> Tensor:

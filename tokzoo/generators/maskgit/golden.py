@@ -15,7 +15,7 @@ def run(case: Case) -> dict[str, Tensor]:
     published = {**case.config, "generator": {**case.config["generator"], "model_type": backbone}}
     model: Any = build(case, read_config(published))
     assert isinstance(model, Maskgit)
-    ids, labels = case.image("input_ids"), model.condition(case.image("labels_class"))
+    ids, labels = case.image("input_ids"), case.image("labels_class")
     ours = {
         "input_ids": ids,
         "labels_class": labels,

@@ -11,7 +11,10 @@ from tokzoo.registry import Architecture, Score, Source, Weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEDULES = {  # the authors' names -> what their scale lacks of ours, u + s (c - u), and our name
+    from tokzoo.generators.sampling import Schedule
+
+SCHEDULES: dict[str, tuple[float, "Schedule"]] = {
+    # the authors' names -> what their scale lacks of ours, u + s (c - u), and our name
     "constant": (1.0, "constant"),
     "linear": (1.0, "linear"),
     "power-cosine": (0.0, "power_cosine"),

@@ -1,0 +1,1 @@
+"""The generator of IBQ, arXiv:2412.02692."""
