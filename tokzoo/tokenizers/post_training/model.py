@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ class PostTraining(VisualTokenizer):
     def token_spec(self) -> TokenSpec:
         return replace(self.base.token_spec, levels=self.quantizer.levels)
 
-    def train(self, mode: bool = True) -> "PostTraining":
+    def train(self, mode: bool = True) -> Self:
         self.base.train(mode)
         super().train(mode)
         return self
