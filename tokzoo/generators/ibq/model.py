@@ -18,7 +18,7 @@ class ClassGptBlock(GptBlock):
         super().__init__(dim, num_heads, mlp_dim)
         self.modulation = nn.Linear(dim, 6 * dim)
 
-    def forward(self, hidden: Tensor, *, told: Tensor, **where: Any) -> Tensor:
+    def forward(self, hidden: Tensor, *, told: Tensor, **where: Any) -> Tensor:  # type: ignore[override]
         gate1, gate2, scale1, scale2, shift1, shift2 = self.modulation(F.silu(told)).chunk(6, dim=-1)
         hidden = hidden + gate1 * self.attn(self.norm1(hidden) * (1 + scale1) + shift1, **where)
         return hidden + gate2 * self.mlp(self.norm2(hidden) * (1 + scale2) + shift2)
