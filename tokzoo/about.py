@@ -144,6 +144,8 @@ def _weights(architecture: Architecture, weights: Weights) -> list[str]:
     if weights.manual is not None:
         lines += [f"  by hand     {weights.manual.file} from {weights.manual.url}"]
     lines += [f"  here        {_where(name, weights)}"]
+    lines += [f"  tokenizer   {weights.tokenizer}"] if weights.tokenizer else []
+    lines += [f"  sampling    {_fields(weights.sampling)}"] if weights.sampling else []
     lines += [f"  published   {score.metric} {score.value:g} ({score.protocol})" for score in weights.scores]
     lines += [f"  checked     {CHECKED[weights.checked]}"]
     lines += [f"  note        {weights.note}"] if weights.note else []
