@@ -44,7 +44,7 @@ class TextProjection(nn.Module):
 
 
 class Gpt(Autoregressive):
-    """p(tokens) = prod p(token i | condition, tokens before i). arXiv:2406.06525, section 2.2.
+    """p(tokens) = prod p(token i | condition, tokens before i). arXiv:2406.06525.
 
     Raises:
         ValueError: heads that cannot turn with a row and a column, or rotary positions without a grid.

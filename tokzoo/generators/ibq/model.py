@@ -37,7 +37,7 @@ class ClassRmsNorm(RmsNorm):
 
 
 class IbqGpt(Gpt):
-    """A GPT that reads the class as its first token and in every norm. arXiv:2412.02692, section 3.3.
+    """A GPT that reads the class as its first token and in every norm. arXiv:2412.02692.
 
     Raises:
         ValueError: a config that reads text.
