@@ -42,7 +42,9 @@ def check_hash(path: Path, sha256: str | None) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise ValueError(f"{path} has sha256 {found}, recorded is {sha256}; {AGAIN}. If that stays so, its source changed it")
+        raise ValueError(
+            f"{path} has sha256 {found}, recorded is {sha256}; {AGAIN}. If that stays so, its source changed it"
+        )
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,10 +8,11 @@ from tokzoo._files import write_atomically
 from tokzoo.evaluation.protocol import Protocol, list_protocols, load_protocol
 from tokzoo.evaluation.results import Result, check_comparable, read_results
 from tokzoo.evaluation.summary import Score
-from tokzoo.metrics.rate_distortion import RatePoint
+from tokzoo.metrics.rate_distortion import Codec, RatePoint
 
 __all__ = ["render", "write_leaderboard"]
 
+CODECS: dict[str, Codec] = {"jpeg": "JPEG", "webp": "WebP"}
 KINDS = ("tokenizer", "samples", "codec", "sanity")
 DIGITS = {
     "psnr": 2,
@@ -181,14 +182,13 @@ def _rate_distortion(name: str, results: Sequence[Result], folder: Path) -> Path
     from tokzoo.plots import rate_distortion
 
     tokenizers: dict[str, list[RatePoint]] = {}
-    codecs: dict[str, list[RatePoint]] = {}
+    codecs: dict[Codec, list[RatePoint]] = {}
     for result in results:
         point = _point(result)
         if point is None or result.kind not in ("tokenizer", "codec"):
             continue
         if result.kind == "codec":
-            codec = {"jpeg": "JPEG", "webp": "WebP"}[result.subject.partition("_")[0]]
-            codecs.setdefault(codec, []).append(point)
+            codecs.setdefault(CODECS[result.subject.partition("_")[0]], []).append(point)
         else:
             tokenizers[result.subject] = [point]
     if not tokenizers:

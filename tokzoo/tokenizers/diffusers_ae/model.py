@@ -94,7 +94,7 @@ class DiffusersAe(GridTokenizer):
         if config.tile is not None and (config.tile < 1 or config.tile % config.downsample):
             raise ValueError(f"tile must be a multiple of {config.downsample} pixels, or None; got {config.tile}")
         net = build_net(config)
-        sizes = dict(downsample=config.downsample, tile=config.tile)
+        sizes: dict[str, Any] = dict(downsample=config.downsample, tile=config.tile)
         self.encoder = DiffusersEncoder(net.encoder, getattr(net, "quant_conv", None), **sizes)
         self.quantizer = build_bottleneck(config)
         self.decoder = DiffusersDecoder(net.decoder, getattr(net, "post_quant_conv", None), **sizes)

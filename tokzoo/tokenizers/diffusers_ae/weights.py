@@ -40,8 +40,8 @@ def convert(state: Mapping[str, "Tensor"], config: DiffusersAeConfig) -> dict[st
 
 def read_config(published: Mapping[str, Any]) -> DiffusersAeConfig | None:
     """What the config.json of a known autoencoder says, or None for another's; it is read as data."""
-    kind = published.get("_class_name")
-    if kind not in get_args(Kind):
+    kind = next((kind for kind in get_args(Kind) if kind == published.get("_class_name")), None)
+    if kind is None:
         return None
     fields = {name: value for name, value in published.items() if not name.startswith("_")}
     widths = fields.get("block_out_channels") or fields["encoder_block_out_channels"]

@@ -86,7 +86,6 @@ def _published(channels: int, config: FlextokVaeConfig) -> Architecture:
         token_type="continuous",
         paper="2502.13967",
         convert="tokzoo.tokenizers.flextok_vae.weights:convert",
-        read_config="tokzoo.tokenizers.flextok_vae.weights:read_config",
         golden="tokzoo.tokenizers.flextok_vae.golden:run",
         weights=(
             Weights(

@@ -86,7 +86,7 @@ class PostTraining(VisualTokenizer):
     def prepare(self, images: Tensor) -> dict[str, Tensor]:
         return self.base.prepare(images)
 
-    def features(self, images: Tensor, **conditions: Tensor) -> Tensor:
+    def features(self, images: Tensor, **conditions: Any) -> Tensor:
         """Images -> the continuous tokens (B, L, C) that are quantized."""
         return self.base.codes(self.base.encode(images, **conditions))
 
