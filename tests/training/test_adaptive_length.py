@@ -55,16 +55,16 @@ def test_karl_learns_pixels_and_when_to_halt(monkeypatch: pytest.MonkeyPatch) ->
     tok, objective = small_karl(), KarlPixels(PIXELS_ONLY)
     colours = torch.rand(16, 3, 1, 1, generator=torch.Generator().manual_seed(0))
     images = 0.7 * colours + torch.linspace(0.02, 0.3, 16)[:, None, None, None] * some_images(tok, 16)
-    optimizer = torch.optim.AdamW(tok.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(tok.parameters(), lr=1e-3)
     errors, halting = [], []
-    for step in range(60):
+    for step in range(160):
         losses = objective(tok, images, step, torch.Generator().manual_seed(step))
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()
         errors.append(float(losses.terms["mse"].detach()))
         halting.append(float(losses.terms["halting_loss"].detach()))
-    assert sum(errors[-10:]) < 0.7 * sum(errors[:10])
+    assert sum(errors[-10:]) < 10 * 0.6 * errors[0]  # the best single picture for all leaves 0.66
     assert sum(halting[-10:]) < 0.85 * sum(halting[:10])
 
 
