@@ -1,8 +1,9 @@
-"""Folders and zips give the same images, and nothing from elsewhere."""
+"""Folders, zips and tars give the same images, and nothing from elsewhere."""
 
 import io
 import logging
 import os
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import ZipFile
@@ -120,7 +121,7 @@ def test_what_holds_no_images_is_refused(tmp_path, zipped):
 
 def test_what_is_neither_folder_nor_zip_is_refused(tmp_path):
     (tmp_path / "photo.png").write_bytes(png(0))
-    with pytest.raises(ValueError, match="neither a folder nor a zip"):
+    with pytest.raises(ValueError, match=r"neither a folder, a zip nor a \.tar"):
         ImageFolder(tmp_path / "photo.png")
     with pytest.raises(FileNotFoundError):
         ImageFolder(tmp_path / "absent.zip")
@@ -134,3 +135,41 @@ def test_a_zip_is_read_by_many_threads_and_by_a_forked_process(tmp_path):
     if child == 0:
         os._exit(0 if photos[7][0, 0, 0] == 7 else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def write_tar(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_a_tar_and_a_folder_of_its_shards_hold_the_same_images(tmp_path):
+    whole = ImageFolder(write_tar(tmp_path / "photos.tar", FILES))
+    (tmp_path / "shards").mkdir()
+    for number, name in enumerate(FILES):
+        write_tar(tmp_path / "shards" / f"{number}.tar", {name: FILES[name]})
+    shards = ImageFolder(tmp_path / "shards")
+    assert whole.names == shards.names == ["a/0.png", "a/2.png", "b/1.png"]
+    assert whole.labels == shards.labels == ["a", "a", "b"]
+    for photos in (whole, shards):
+        assert [photo[0, 0].tolist() for photo in photos] == [[0, 0, 0], [2, 0, 0], [1, 0, 0]]
+
+
+def test_a_tar_with_a_manifest_has_its_splits(tmp_path):
+    path = write_tar(tmp_path / "photos.tar", FILES | {"manifest.csv": MANIFEST.encode()})
+    assert ImageFolder(path, split="val").names == ["a/2.png"]
+
+
+def test_tars_that_cannot_be_read_in_place_or_hold_a_name_twice_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "packed.tar", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("a.png"))
+    with pytest.raises(ValueError, match="no plain tar .* decompress it first"):
+        ImageFolder(tmp_path / "packed.tar")
+    for shard in ("0", "1"):
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        write_tar(tmp_path / "shards" / f"{shard}.tar", {"a.png": png(0)})
+    with pytest.raises(ValueError, match=r"a\.png is in .*0\.tar and again in .*1\.tar"):
+        ImageFolder(tmp_path / "shards")

@@ -14,6 +14,7 @@ def evaluate(
     tokenizer: str = DEFAULT,
     data: str = "",
     protocol: str = "photos64",
+    file: str | None = None,
     out: str = "eval/results",
     batch_size: int = 32,
     limit: int | None = None,
@@ -29,8 +30,9 @@ def evaluate(
 
     Args:
         tokenizer: a name, repository or folder; samples (folder, zip, npz); identity, mean_image, noise, jpeg_q50.
-        data: folder or zip of photos; for samples that of the images to compare with, where the protocol needs them.
+        data: folder, zip or tars of photos; for samples that of the images to compare with, where the protocol needs them.
         protocol: name of a protocol, or a YAML file of one.
+        file: the tokenizer's published weights, where they are in no cache.
         out: folder for results, one below it per protocol.
         batch_size: images at once.
         limit: only the first so many photos, for a trial.
@@ -56,7 +58,7 @@ def evaluate(
         raise ValueError(f"protocol {chosen.name} is of {chosen.images.set}: say where it lies with --data")
     else:
         subject, photos = (
-            load_subject(tokenizer, perturbation=chosen.perturbation, device=device),
+            load_subject(tokenizer, file=file, perturbation=chosen.perturbation, device=device),
             run.open_photos(data, chosen),
         )
     settings = run.Settings(

@@ -1,4 +1,4 @@
-"""Photos in a folder or a zip, by position, with labels and a split where a manifest gives them."""
+"""Photos in a folder, a zip or tars, by position, with labels and a split where a manifest gives them."""
 
 import csv
 import io
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tokzoo.data.shards import TarFiles
 from tokzoo.images import IMAGE_EXTENSIONS, open_image
 
 __all__ = ["ImageFolder"]
@@ -24,13 +25,13 @@ UNREADABLE = (OSError, ValueError, BadZipFile, zlib.error)
 
 
 class ImageFolder:
-    """The images of a folder (at any depth) or of a zip, sorted by name and decoded when asked for.
+    """The images of a folder (at any depth), a zip or a tar, sorted by name and decoded when asked for.
 
     Where a `manifest.csv` lies on top, its rows are the images: column `file` is the name relative to the manifest, and
-    `split` and `label` are read if they are there. Nothing outside the folder is read, and a zip is not unpacked.
+    `split` and `label` are read if they are there. Nothing outside the folder is read, and no archive is unpacked.
 
     Args:
-        path: the folder or zip.
+        path: the folder, zip or tar, or a folder of tars that are shards of one set.
         split: take only the manifest's rows of this split. None: all.
         skip_unreadable: decode every image once now, leave out those that cannot be read, and log how many.
 
@@ -40,13 +41,13 @@ class ImageFolder:
         splits: those that the manifest names, sorted; empty without any.
 
     Raises:
-        FileNotFoundError: no such folder or zip, or a manifest row without its file.
+        FileNotFoundError: no such folder, zip or tar, or a manifest row without its file.
         ValueError: no images, a split that the manifest lacks, or a link that leads out of the folder.
     """
 
     def __init__(self, path: str | Path, *, split: str | None = None, skip_unreadable: bool = False):
         self.path = Path(path)
-        self._files: _Files = _FolderFiles(self.path) if self.path.is_dir() else _ZipFiles(self.path)
+        self._files: _Files = _open_files(self.path)
         rows = self._manifest_rows(split) if MANIFEST in self._files.names else self._unlisted_rows(split)
         if skip_unreadable:
             rows = self._readable(rows)
@@ -127,6 +128,17 @@ class _Files(Protocol):
     def read(self, name: str) -> bytes: ...
 
 
+def _open_files(path: Path) -> _Files:
+    """A folder that holds tars and no images is one of shards."""
+    if not path.is_dir():
+        return TarFiles([path]) if path.suffix == ".tar" else _ZipFiles(path)
+    files = _FolderFiles(path)
+    if any(name.lower().endswith(IMAGE_EXTENSIONS) for name in files.names):
+        return files
+    shards = sorted(path / name for name in files.names if name.endswith(".tar"))
+    return TarFiles(shards) if shards else files
+
+
 class _FolderFiles:
     """Files below a folder, hidden ones aside. A link that leads out of it is refused."""
 
@@ -149,7 +161,7 @@ class _ZipFiles:
 
     def __init__(self, path: Path):
         if path.exists() and not is_zipfile(path):
-            raise ValueError(f"{path} is neither a folder nor a zip")
+            raise ValueError(f"{path} is neither a folder, a zip nor a .tar")
         self._path = path
         self._opened: tuple[int, ZipFile] | None = None
         with ZipFile(path) as archive:

@@ -63,15 +63,21 @@ class Subject:
     scores: tuple[Score, ...] = ()
 
 
-def load_subject(name: str, *, perturbation: Perturbation | None = None, device: str = "cpu") -> Subject:
+def load_subject(
+    name: str, *, file: str | Path | None = None, perturbation: Perturbation | None = None, device: str = "cpu"
+) -> Subject:
     """A tokenizer by registered name, repository or folder; or a stand-in: `identity`, `mean_image`, `noise`,
-    `jpeg_q50`, `webp_q50` (any quality)."""
+    `jpeg_q50`, `webp_q50` (any quality).
+
+    Args:
+        file: the tokenizer's published weights, where they lie here already.
+    """
     if name in BASELINES:
         return Subject(name=name, kind="sanity", reconstruct=BASELINES[name])
     if match := re.fullmatch(r"(jpeg|webp)_q(\d{1,3})", name):
         codec = cast(Codec, {"jpeg": "JPEG", "webp": "WebP"}[match[1]])
         return Subject(name=name, kind="codec", reconstruct=_through_codec(codec, int(match[2])))
-    tok = hub.from_pretrained(name, device=device)
+    tok = hub.from_pretrained(name, file=file, device=device)
     return tokenizer_subject(tok, Path(name).name) if perturbation is None else perturbed(tok, perturbation)
 
 
