@@ -17,10 +17,15 @@ from PIL import Image
 import tokzoo
 from tests.helpers import tiny
 from tokzoo.quantizers.usage import CodeUse
+from tokzoo.tokenizers.base import TokenizerOutput
+from tokzoo.training import loop
 from tokzoo.training.checkpoints import load_newest
 from tokzoo.training.config import LossConfig, OptimizerConfig, TrainConfig, plain
 from tokzoo.training.export import averaged_model
-from tokzoo.training.loop import NonFiniteLossError, build_optimizers, learning_rate, mixed_precision, train
+from tokzoo.training.loop import NonFiniteLossError, mixed_precision, train
+from tokzoo.training.objectives import Losses, Reconstruction
+from tokzoo.training.optimizers import build_optimizers, learning_rate
+from tokzoo.training.recipes import Stage
 
 TINY = {
     "image_size": 16,
@@ -159,6 +164,36 @@ def test_entropy_and_adversary_take_part(photos: Path, tmp_path: Path) -> None:
     assert "entropy" in rows[0] and "adversarial" not in rows[0]
     assert "adversarial" in next(row for row in rows if row["step"] == 4 and "loss" in row)
     assert "objective.discriminator.layers.0.weight" in load_newest(tmp_path).objective
+
+
+class Tinted(Reconstruction):
+    """An objective that learns a colour to add to what came back, and has a discriminator, which it must not touch."""
+
+    def __init__(self, weights: LossConfig):
+        super().__init__(weights)
+        self.tint = torch.nn.Parameter(torch.zeros(3, 1, 1))
+
+    def score(self, tok: torch.nn.Module, images: torch.Tensor, output: TokenizerOutput, step: int) -> Losses:
+        tinted = output._replace(reconstruction=output.reconstruction + self.tint)
+        return super().score(tok, images, tinted, step)
+
+
+def test_parameters_of_an_objective_learn_and_resume_exactly(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "build_stages", lambda told: [Stage(Tinted(told.loss), ("",), told.steps)])
+    loss = LossConfig(perceptual=0.0, adversarial=0.1, adversarial_start=6)
+    sizes = {**TINY, "image_size": 32, "patch_size": 8}
+    whole = config(photos, tmp_path / "whole", overrides=sizes, loss=loss, save_every=12)
+    broken = replace(whole, out=str(tmp_path / "broken"), max_seconds=0.0)
+    train(whole)
+    train(broken)
+    assert load_newest(tmp_path / "broken").step == 1
+    train(replace(broken, max_seconds=None))
+    one, two = (load_newest(tmp_path / name) for name in ("whole", "broken"))
+    assert one.objective["objective.tint"].abs().min() > 0
+    assert all(torch.equal(one.objective[key], two.objective[key]) for key in one.objective)
+    assert "tint" not in str(one.ema) and one.ema.keys() == one.model.keys()
 
 
 def test_titok_learns_codes_first_and_pixels_after(photos: Path, tmp_path: Path) -> None:

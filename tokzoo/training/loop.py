@@ -1,9 +1,8 @@
 """The one training loop. B batch, H W pixels."""
 
-import json
 import logging
-import math
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +25,11 @@ from tokzoo.quantizers.vector import VectorQuantizer
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.training import checkpoints
 from tokzoo.training.conditioning import Conditioning
-from tokzoo.training.config import OptimizerConfig, TrainConfig, differences, plain
+from tokzoo.training.config import TrainConfig, differences, plain
 from tokzoo.training.ema import Ema
+from tokzoo.training.log import Log, progress_line
 from tokzoo.training.objectives import Losses
+from tokzoo.training.optimizers import build_optimizers, freeze, learning_rate
 from tokzoo.training.recipes import Stage, build_model, build_stages
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REVIVE_UNTIL = 0.8  # share of a stage, after which the codebook is left to settle
-UNDECAYED = ("norm", "bias", "position", "quer", "token", "codebook", "embed")
 
 
 class NonFiniteLossError(RuntimeError):
@@ -141,7 +141,8 @@ class StageLoop:
         self.objective = stage.objective.place(accelerator.device)
         self.ema = Ema(self.tok, config.ema)
         self.code_use = self._code_use()
-        self.optimizers = build_optimizers(self.tok, config.optimizer)
+        self.beside = self.objective.learned()
+        self.optimizers = build_optimizers(self.tok, config.optimizer, self.beside)
         self.adversary = self._adversary()
         compiled = torch.compile(self.tok) if config.compile else self.tok
         self.model, *self.prepared = accelerator.prepare(compiled, *self.optimizers)
@@ -222,7 +223,8 @@ class StageLoop:
         for optimizer in self.prepared:
             optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(losses.total)
-        norm = self.accelerator.clip_grad_norm_(self.tok.parameters(), self.config.optimizer.clip)
+        self._average_gradients(self.beside)
+        norm = self.accelerator.clip_grad_norm_([*self.tok.parameters(), *self.beside], self.config.optimizer.clip)
         for optimizer in self.prepared:
             optimizer.step()
         if self.adversary is not None and step - self.first >= self.config.loss.adversarial_start:
@@ -230,7 +232,7 @@ class StageLoop:
                 loss = self.objective.discriminator_loss(images, losses.output)
             self.adversary.zero_grad(set_to_none=True)
             self.accelerator.backward(loss)
-            self._average_gradients(self.objective.discriminator)
+            self._average_gradients(self.objective.discriminator.parameters())
             self.adversary.step()
         if self.code_use is not None:
             self.code_use.update(self.accelerator.gather(losses.output.tokens.indices))
@@ -248,10 +250,10 @@ class StageLoop:
             generator = torch.Generator().manual_seed(hash_of(self.config.seed, step, 1 << 20))
             self.code_use.revive(quantizer, self.accelerator.gather(latents.detach()), generator)
 
-    def _average_gradients(self, module: nn.Module | None) -> None:
-        """Of a module that is not wrapped for several processes."""
-        if module is not None and self.accelerator.num_processes > 1:
-            for parameter in module.parameters():
+    def _average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Of parameters that are not wrapped for several processes."""
+        if self.accelerator.num_processes > 1:
+            for parameter in parameters:
                 parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
 
     def _code_use(self) -> CodeUse | None:
@@ -367,82 +369,6 @@ def split_photos(config: TrainConfig) -> tuple[Photos, Photos]:
     return Chosen(learned, order[count:]), Chosen(learned, order[:count])
 
 
-class Log:
-    """metrics.jsonl and tensorboard."""
-
-    def __init__(self, folder: Path, *, enabled: bool):
-        self.last_evaluation: dict[str, float] = {}
-        self.path = folder / "metrics.jsonl"
-        self.board: Any = None
-        self.enabled = enabled
-        if enabled:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self.board = SummaryWriter(str(folder / "tensorboard"))
-            except ImportError:
-                logger.info("no tensorboard files: pip install 'tokzoo[train]'")
-
-    def write(self, step: int, numbers: dict[str, float]) -> None:
-        """One line of numbers at `step`."""
-        if not self.enabled:
-            return
-        with self.path.open("a") as opened:
-            opened.write(json.dumps({"step": step, **numbers}) + "\n")
-        if self.board is not None:
-            for name, value in numbers.items():
-                self.board.add_scalar(name, value, step)
-
-    def evaluated(self, step: int, numbers: dict[str, float]) -> None:
-        """The same for held-out scores, which the progress line repeats."""
-        self.last_evaluation = numbers
-        self.write(step, numbers)
-
-
-def freeze(tok: nn.Module, *, keep: tuple[str, ...], drop: tuple[str, ...]) -> None:
-    """Lets only parameters learn whose names begin with one of `keep` and none of `drop`.
-
-    Raises:
-        ValueError: a prefix in `drop` that names no parameter, or nothing left to learn.
-    """
-    names = [name for name, _ in tok.named_parameters()]
-    for prefix in drop:
-        if not any(name.startswith(prefix) for name in names):
-            raise ValueError(
-                f"freeze={prefix!r} names no parameter; names begin with {sorted({n.split('.')[0] for n in names})}"
-            )
-    for name, parameter in tok.named_parameters():
-        parameter.requires_grad_(name.startswith(keep) and not (drop and name.startswith(drop)))
-    if not any(parameter.requires_grad for parameter in tok.parameters()):
-        raise ValueError("every parameter is frozen: nothing is left to learn")
-
-
-def build_optimizers(tok: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """AdamW over what learns, and Muon over the matrices of transformer blocks where the config gives it a rate.
-
-    AdamW has two groups: matrices decay; vectors, tables and tokens do not. A group's `share` is its rate over `lr`.
-    """
-    learning = {name: value for name, value in tok.named_parameters() if value.requires_grad}
-    plain_ = {name for name, value in learning.items() if value.ndim < 2 or any(word in name for word in UNDECAYED)}
-    in_blocks = {name for name, value in learning.items() if value.ndim == 2 and "blocks." in name} - plain_
-    by_muon = in_blocks if config.muon_lr is not None else set()
-    decayed = [value for name, value in learning.items() if name not in plain_ | by_muon]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": [value for name, value in learning.items() if name in plain_], "weight_decay": 0.0},
-    ]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)]
-    if config.muon_lr is not None and by_muon:
-        matrices = [value for name, value in learning.items() if name in by_muon]
-        # its updates are scaled to the size of AdamW's, so that rates and decay compare
-        scale = {"adjust_lr_fn": "match_rms_adamw", "weight_decay": config.weight_decay}
-        optimizers.append(torch.optim.Muon(matrices, lr=config.muon_lr, **scale))  # type: ignore[arg-type]
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["share"] = group["lr"] / config.lr
-    return optimizers
-
-
 def training_attention(device: torch.device) -> AbstractContextManager[object]:
     """While open, attention runs by the kernels that train fastest on `device`.
 
@@ -450,14 +376,6 @@ def training_attention(device: torch.device) -> AbstractContextManager[object]:
     that are trained on one.
     """
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-
-
-def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """Linear warm-up, then half a cosine down to `min_lr`."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    share = (step - config.warmup) / max(1, steps - config.warmup)
-    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * min(1.0, share))) / 2
 
 
 def to_images(batch: Tensor, size: int) -> Tensor:
@@ -471,13 +389,6 @@ def to_images(batch: Tensor, size: int) -> Tensor:
 def hash_of(*numbers: int) -> int:
     """A seed from several numbers, well mixed."""
     return int(np.random.SeedSequence(numbers).generate_state(2, np.uint64)[0] >> np.uint64(1))
-
-
-def progress_line(numbers: dict[str, float]) -> str:
-    """The numbers that a person watches, in a fixed order."""
-    shown = [name for name in numbers if name not in ("images_per_second", "gradient_norm", "lr")]
-    line = " ".join(f"{name} {numbers[name]:.4g}" for name in shown)
-    return f"{line} {numbers.get('images_per_second', 0):.0f} images/s"
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -29,6 +29,8 @@ class Objective(nn.Module):
     """Base: a loss of a tokenizer on a batch.
 
     Parameters and buffers of an objective are saved with the run; `frozen` is a plain list: its networks are not.
+    Parameters learn with the model's; those of the discriminator learn against them. None of them is averaged: the
+    final model is without its objective.
     """
 
     discriminator: PatchDiscriminator | None
@@ -46,6 +48,11 @@ class Objective(nn.Module):
         for network in self.frozen:
             network.to(device)
         return self.to(device)
+
+    def learned(self) -> list[nn.Parameter]:
+        """Parameters that the model's optimizer takes with the model's own."""
+        against = set() if self.discriminator is None else set(self.discriminator.parameters())
+        return [each for each in self.parameters() if each.requires_grad and each not in against]
 
     def forward(
         self, tok: nn.Module, images: Tensor, step: int, generator: torch.Generator, **conditions: Tensor
