@@ -191,7 +191,7 @@ def published(scale: float) -> dict:
 def test_the_authors_configuration_is_read_as_data() -> None:
     config = read_config(json.loads(json.dumps(published(0.5))))
     assert (config.encoder.num_heads, config.decoder.width, config.decoder.depth) == (18, 1792, 28)
-    assert (config.image_size, config.num_registers, config.max_time, config.vae.scale) == (256, 256, 1.0, 0.5)
+    assert (config.image_size, config.num_registers, config.max_time, config.scale) == (256, 256, 1.0, (0.5,))
     assert read_config({"model": {}}) is None
 
 
@@ -214,7 +214,7 @@ def test_a_file_is_believed_and_wrappers_and_training_keys_do_no_harm(tmp_path: 
     told = tmp_path / "model.safetensors"
     save_file(state, told, metadata={key: str(value) for key, value in published(0.5).items()})
     architecture = architectures()["flextok_d12_d12"]
-    assert hub._told(architecture, told).vae.scale == 0.5
+    assert hub._told(architecture, told).scale == (0.5,)
     save_file(state, told)
     with pytest.warns(UserWarning, match="tells no config"):
         assert hub._told(architecture, told) == architecture.config

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tokzoo.diffusion.flow import initial_noise
 from tokzoo.diffusion.guidance import GUIDANCE, Guidance, Strength, strengths
 from tokzoo.diffusion.samplers import SAMPLERS, Sampler, schedule
+from tokzoo.layers.latent_scale import LatentScale
 from tokzoo.layers.patches import to_tokens
 from tokzoo.parts import Decoder
 from tokzoo.tokens import Features, Grid
@@ -64,7 +65,7 @@ class FlowDecoder(Decoder):
         velocity: in the space of `channels` and one place per `downsample` x `downsample` pixels.
         image_size: pixels per side, where the codes do not say the size.
         painter: reads the latents on a grid, makes images in [0, 1]; None: the space is that of pixels in [-1, 1].
-        scale: of the latents that the flow makes, by which the painter's are greater.
+        scale: how the flow's latents are made of the painter's; None: they are the same.
         plan: how to follow the flow unless the call says otherwise.
     """
 
@@ -78,7 +79,7 @@ class FlowDecoder(Decoder):
         channels: int,
         downsample: int = 1,
         painter: Decoder | None = None,
-        scale: float = 1.0,
+        scale: LatentScale | None = None,
         plan: Plan | None = None,
     ):
         super().__init__()
@@ -87,7 +88,7 @@ class FlowDecoder(Decoder):
         self.channels = channels
         self.downsample = downsample
         self.painter = painter
-        self.scale = scale
+        self.scale = scale or LatentScale()
         self.plan = plan or Plan()
 
     def forward(
@@ -104,7 +105,7 @@ class FlowDecoder(Decoder):
         """What the flow made, (B, C, h, w) -> images (B, 3, H, W), nominally in [0, 1]."""
         if self.painter is None:
             return (latents + 1) / 2
-        return self.painter(Features(to_tokens(latents / self.scale), Grid(*latents.shape[2:])))
+        return self.painter(Features(self.scale.restore(to_tokens(latents)), Grid(*latents.shape[2:])))
 
     def sample(
         self,

@@ -3,14 +3,12 @@
 from collections.abc import Sequence as PySequence
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokzoo.layers.convs import GROUPS, ConvLevel, Downsample, conv_middle, group_norm, same_size_conv
 from tokzoo.layers.patches import to_tokens
 from tokzoo.parts import Encoder
-from tokzoo.quantizers.gaussian import GaussianBottleneck
 from tokzoo.tokens import Features, Grid
 
 
@@ -89,27 +87,3 @@ class LdmCnnEncoder(Encoder):
             hidden = level(hidden)
         hidden = self.norm_out(self.middle(hidden))
         return self.conv_out(F.silu(hidden) if self.activate_out else hidden)
-
-
-class PosteriorEncoder(Encoder):
-    """A variational autoencoder's latents as another model reads them: the posterior's mean or a draw, scaled.
-
-    Args:
-        encoder: gives mean and log-variance, 2C channels.
-        code_dim: C, channels of a latent.
-        scale: of the latents, which brings them to about unit variance.
-
-    Shapes:
-        images (B, 3, H, W) -> latents (B, h * w, C) on a grid
-    """
-
-    def __init__(self, encoder: LdmCnnEncoder, code_dim: int, scale: float):
-        super().__init__()
-        self.encoder = encoder
-        self.posterior = GaussianBottleneck(code_dim)
-        self.scale = scale
-
-    def forward(self, images: Tensor, *, sample: bool = False, generator: torch.Generator | None = None) -> Features:
-        moments = self.encoder(images)
-        drawn = self.posterior(moments.latents, sample=sample, generator=generator).codes
-        return moments._replace(latents=drawn.to(images.dtype) * self.scale)

@@ -103,19 +103,19 @@ class FlowMatching(Objective):
         terms = {"flow": F.mse_loss(velocity, target)}
         total = self.weights.mse * terms["flow"]
         if self.project is not None:
-            terms["alignment"] = self.misalignment(output.aux["tapped"], images, plain.multiple_of)
+            terms["alignment"] = self.misalignment(output.aux["tapped"], images, plain.patch_side)
             total = total + self.alignment * terms["alignment"]
         return Losses(total, terms, output)
 
     def draw(self, tok: Flextok, images: Tensor, generator: torch.Generator) -> FlowDraw:
         """A step's chance, all of it from `generator`, on the images' device."""
-        config, count = tok.config, len(images)
-        size = (config.channels, *(side // config.downsample for side in images.shape[2:]))
+        decoder, count = tok._decoder(), len(images)
+        size = (decoder.channels, *(side // decoder.downsample for side in images.shape[2:]))
         device = generator.device
         drawn = FlowDraw(
             times=draw_times(count, self.density, generator=generator, mode_scale=self.mode_scale),
             noise=torch.randn(count, *size, generator=generator, device=device),
-            lengths=draw_lengths(count, config.num_registers, self.lengths, generator=generator),
+            lengths=draw_lengths(count, tok.config.num_registers, self.lengths, generator=generator),
             null=torch.rand(count, generator=generator, device=device) < self.null_chance,
         )
         return FlowDraw(*(each.to(images.device) for each in drawn))

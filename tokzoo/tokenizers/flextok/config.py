@@ -1,9 +1,8 @@
 """Sizes of FlexTok."""
 
-from dataclasses import dataclass
-from typing import Literal
-
-from tokzoo.tokenizers.flextok_vae.config import FLEXTOK_VAE_C16, FlextokVaeConfig
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +28,10 @@ class FlextokConfig:
 
     Args:
         image_size: the largest side; smaller ones fit, too.
-        vae: whose latents are read and drawn; None: pixels. Its published `scale` is in the weights file, which is
-            believed; it is 1 here.
+        vae: registered name of the continuous tokenizer whose latents on a grid are read and drawn; None: pixels.
+        vae_config: fields of its config that differ, nested ones as mappings; its `image_size` is the one above.
+        scale, shift: latents are (z - shift) * scale, one for all channels or one for each. The published scale is in
+            the weights file, which is believed; it is 1 here.
         patch_size: latents per side of a patch.
         num_registers: the most tokens of an image.
         levels: values per channel of a token.
@@ -39,7 +40,10 @@ class FlextokConfig:
     """
 
     image_size: int = 256
-    vae: FlextokVaeConfig | None = FLEXTOK_VAE_C16
+    vae: str | None = "flextok_vae_c16"
+    vae_config: Mapping[str, Any] = field(default_factory=dict)
+    scale: tuple[float, ...] = (1.0,)
+    shift: tuple[float, ...] = (0.0,)
     patch_size: int = 2
     num_registers: int = 256
     encoder: TransformerSize = D12
@@ -50,21 +54,6 @@ class FlextokConfig:
     guidance: float = 7.5
     method: Literal["cfg", "apg"] = "apg"
 
-    @property
-    def downsample(self) -> int:
-        """Pixels per side of a latent."""
-        return 1 if self.vae is None else self.vae.downsample
-
-    @property
-    def channels(self) -> int:
-        """Of the space that is read and drawn in."""
-        return 3 if self.vae is None else self.vae.code_dim
-
-    @property
-    def grid_size(self) -> int:
-        """Patches along one side of the largest image."""
-        return self.image_size // (self.downsample * self.patch_size)
-
 
 FLEXTOK_D12_D12 = FlextokConfig()
 FLEXTOK_D18_D18 = FlextokConfig(encoder=D18, decoder=D18)
@@ -72,7 +61,8 @@ FLEXTOK_D18_D28 = FlextokConfig(encoder=D18, decoder=D28)
 
 TINY = FlextokConfig(
     image_size=16,
-    vae=FlextokVaeConfig(image_size=16, width=8, multipliers=(1, 2), num_blocks=1, code_dim=4, groups=4, scale=0.7),
+    vae_config=dict(width=8, multipliers=(1, 2), num_blocks=1, code_dim=4, groups=4),
+    scale=(0.7,),
     num_registers=8,
     encoder=TransformerSize(width=32, depth=1, num_heads=2),
     decoder=TransformerSize(width=32, depth=2, num_heads=2),

@@ -14,7 +14,6 @@ from tokzoo.layers.patches import to_map
 from tokzoo.layers.wave_positions import wave_positions
 from tokzoo.tokenizers.flextok.config import FlextokConfig, TransformerSize
 from tokzoo.tokenizers.flextok.model import Flextok, keep
-from tokzoo.tokenizers.flextok_vae.config import FlextokVaeConfig
 from tokzoo.tokens import Sequence, Tokens
 
 
@@ -27,13 +26,12 @@ def read_case_config(case: Case) -> FlextokConfig:
     about = case.config
     widths, head_dim = about["vae"]["block_out_channels"], about["head_dim"]
     grid_size, patch_size = about["posemb_grid"][0], about["patch_sizes"][0]
-    vae = FlextokVaeConfig(
+    vae = dict(
         width=widths[0],
         multipliers=tuple(width // widths[0] for width in widths),
         num_blocks=about["vae"]["layers_per_block"],
         code_dim=about["latent_channels"],
         groups=about["vae"]["norm_num_groups"],
-        scale=about["scaling_factor"],
     )
     encoder, decoder = (
         TransformerSize(width=width, depth=about[f"{half}_depth"], num_heads=width // head_dim)
@@ -41,8 +39,9 @@ def read_case_config(case: Case) -> FlextokConfig:
         for width in (about[f"{half}_dim"],)
     )
     return FlextokConfig(
-        image_size=grid_size * patch_size * vae.downsample,
-        vae=vae,
+        image_size=grid_size * patch_size * 2 ** (len(widths) - 1),
+        vae_config=vae,
+        scale=(about["scaling_factor"],),
         patch_size=patch_size,
         num_registers=about["n_registers"],
         encoder=encoder,
@@ -72,7 +71,7 @@ def _encoded(case: Case, model: Flextok) -> dict[str, Any]:
 
 def _given(case: Case, model: Flextok, lengths: list[int] | None = None) -> Tokens:
     ids = case.image("ids")
-    size = tuple(model.config.downsample * side for side in case.inputs["init_noise"].shape[2:])
+    size = tuple(model.decoder.downsample * side for side in case.inputs["init_noise"].shape[2:])
     tokens = Tokens(layout=Sequence(ids.shape[1]), indices=ids, levels=model.quantizer.levels, extent=size)
     return tokens if lengths is None else keep(tokens, torch.tensor(lengths, device=ids.device))
 

@@ -6,18 +6,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tokzoo import registry
 from tokzoo.decoders.flow import FlowDecoder, Plan
 from tokzoo.decoders.register_velocity import RegisterVelocity
 from tokzoo.diffusion.flow import interpolate
 from tokzoo.diffusion.guidance import Guidance, Strength
 from tokzoo.diffusion.samplers import Sampler
-from tokzoo.encoders.ldm_cnn import PosteriorEncoder
+from tokzoo.encoders.latents import LatentsEncoder
 from tokzoo.encoders.register import RegisterEncoder
+from tokzoo.layers.latent_scale import LatentScale
 from tokzoo.quantizers.fsq import FiniteScalarQuantizer
 from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
 from tokzoo.tokenizers.flextok.config import FlextokConfig
-from tokzoo.tokenizers.kl16_vae.model import build_decoder, build_encoder
-from tokzoo.tokens import Features, Quantized, Sequence, Tokens, TokenSpec
+from tokzoo.tokens import Features, Grid, Quantized, Sequence, Tokens, TokenSpec
 
 
 class FlowDraw(NamedTuple):
@@ -52,12 +53,16 @@ class Flextok(VisualTokenizer):
 
     def __init__(self, config: FlextokConfig):
         super().__init__(config)
-        if config.image_size % self.multiple_of:
-            raise ValueError(f"image_size {config.image_size} must be a multiple of {self.multiple_of}")
-        vae = config.vae
-        space: dict[str, int] = dict(channels=config.channels, patch_size=config.patch_size, grid_size=config.grid_size)
+        vae = None if config.vae is None else build_vae(config)
+        channels = 3 if vae is None else vae.token_spec.channels
+        self.any_size = vae is None or vae.multiple_of is not None
+        self.downsample = 1 if vae is None else config.image_size // vae.token_spec.layout.height  # pixels of a latent
+        if config.image_size % self.patch_side:
+            raise ValueError(f"image_size {config.image_size} must be a multiple of {self.patch_side}")
+        scale = LatentScale(config.scale, config.shift)
+        space = dict(channels=channels, patch_size=config.patch_size, grid_size=config.image_size // self.patch_side)
         self.encoder = RegisterEncoder(
-            latents=None if vae is None else PosteriorEncoder(build_encoder(vae), vae.code_dim, vae.scale),
+            latents=None if vae is None else LatentsEncoder(vae._encoder(), vae.quantizer, scale),
             num_registers=config.num_registers,
             width=config.encoder.width,
             depth=config.encoder.depth,
@@ -78,16 +83,21 @@ class Flextok(VisualTokenizer):
         self.decoder = FlowDecoder(
             velocity,
             image_size=config.image_size,
-            channels=config.channels,
-            downsample=config.downsample,
-            painter=None if vae is None else build_decoder(vae),
-            scale=1.0 if vae is None else vae.scale,
+            channels=channels,
+            downsample=self.downsample,
+            painter=None if vae is None else vae.decoder,
+            scale=scale,
             plan=Plan(steps=config.steps, guidance=config.guidance, method=config.method),
         )
 
     @property
-    def multiple_of(self) -> int:
-        return self.config.downsample * self.config.patch_size
+    def patch_side(self) -> int:
+        """Pixels per side of what a patch is made of."""
+        return self.downsample * self.config.patch_size
+
+    @property
+    def multiple_of(self) -> int | None:
+        return self.patch_side if self.any_size else None
 
     @property
     def token_spec(self) -> TokenSpec:
@@ -230,7 +240,7 @@ class Flextok(VisualTokenizer):
         self._check_extent(tuple(images.shape[2:]))
 
     def _check_extent(self, extent: tuple[int, ...]) -> None:
-        most, step = self.config.image_size, self.multiple_of
+        most, step = self.config.image_size, self.multiple_of or self.config.image_size
         if len(extent) != 2 or any(not 0 < side <= most or side % step for side in extent):
             size = "x".join(str(side) for side in extent)
             raise ValueError(f"sides must be multiples of {step} up to {most}, its positions; got {size}")
@@ -251,6 +261,23 @@ class Flextok(VisualTokenizer):
                 raise ValueError(f"each image needs at least 1 token that counts; rows {rows[:10]} have none")
             if bool((tokens.valid[:, 1:] & ~tokens.valid[:, :-1]).any()):
                 raise ValueError("the tokens that count must be a prefix: this tokenizer orders them by weight")
+
+
+def build_vae(config: FlextokConfig) -> VisualTokenizer:
+    """The untrained continuous tokenizer whose latents a FlexTok of this config reads and draws.
+
+    Raises:
+        ValueError: one whose tokens are indices, do not lie on a grid, or that keeps more than its three parts.
+    """
+    architecture = registry.find(str(config.vae))[0]
+    changes = {**config.vae_config, "image_size": config.image_size}
+    vae: VisualTokenizer = registry.load_object(architecture.model)(registry.override(architecture.config, changes))
+    spec, parts = vae.token_spec, [name for name, _ in vae.named_children()]
+    if spec.levels is not None or not isinstance(spec.layout, Grid):
+        raise ValueError(f"vae {config.vae!r} must give continuous tokens on a grid, whose latents a flow can draw")
+    if sorted(parts) != ["decoder", "encoder", "quantizer"]:
+        raise ValueError(f"vae {config.vae!r} must be an encoder, a bottleneck and a decoder; it is {', '.join(parts)}")
+    return vae
 
 
 def keep(tokens: Tokens, lengths: Tensor) -> Tokens:

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tokzoo import registry
 from tokzoo.conversion import Rules, rename_keys
 from tokzoo.registry import Architecture, Score, Source, Weights
 from tokzoo.tokenizers.flextok import config as sizes
 from tokzoo.tokenizers.flextok.config import FlextokConfig, TransformerSize
-from tokzoo.tokenizers.flextok_vae.config import FlextokVaeConfig
 from tokzoo.tokenizers.flextok_vae.weights import rename_kl
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+VAE_DOWNSAMPLE = 8  # of all published
 BLOCK = r"(encoder|decoder)\.module_dict\.(?:enc|dec)_transformer\.blocks\.(\d+)"
 RULES: Rules = (
     (r"vae\.logvar", None),  # training only, as are REPA's projections
@@ -54,7 +55,8 @@ def convert(state: Mapping[str, "Tensor"], config: FlextokConfig) -> dict[str, "
     ours["decoder.register_positions"] = ours["decoder.register_positions"][0, 0].t()  # (1, 1, D, N)
     ours = {key.replace("decoder.", "decoder.velocity.", 1): value for key, value in ours.items()}
     if config.vae is not None:
-        for key, value in rename_kl(vae, len(config.vae.multipliers)).items():
+        sizes_of_vae = registry.override(registry.find(config.vae)[0].config, dict(config.vae_config))
+        for key, value in rename_kl(vae, len(sizes_of_vae.multipliers)).items():
             half, _, rest = key.partition(".")
             place = "encoder.latents.encoder" if half == "encoder" else "decoder.painter"
             ours[f"{place}.{rest}"] = value
@@ -69,14 +71,12 @@ def read_config(published: Mapping[str, Any]) -> FlextokConfig | None:
     if not {"vae", "encoder", "decoder", "regularizer"} <= set(published):
         return None
     encoder, decoder = published["encoder"]["module_dict"], published["decoder"]["module_dict"]
-    vae = FlextokVaeConfig(
-        code_dim=published["vae"].get("latent_channels", 16), scale=published["vae"].get("scaling_factor") or 1.0
-    )
     patch_size = encoder["enc_patch_emb"]["patch_sizes"][0]
     grid_size = encoder["enc_posemb_module"]["max_sizes"][0]
     return FlextokConfig(
-        image_size=grid_size * patch_size * vae.downsample,
-        vae=vae,
+        image_size=grid_size * patch_size * VAE_DOWNSAMPLE,
+        vae_config=dict(code_dim=published["vae"].get("latent_channels", 16)),
+        scale=(published["vae"].get("scaling_factor") or 1.0,),
         patch_size=patch_size,
         num_registers=encoder["enc_register_module"]["n_max"],
         encoder=_read_size(encoder["enc_transformer"]),

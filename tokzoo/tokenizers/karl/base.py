@@ -36,8 +36,10 @@ def convert(state: Mapping[str, "Tensor"], base: BaseConfig) -> dict[str, "Tenso
 
 def build_encoder(base: BaseConfig) -> "Encoder | None":
     """What gives the base's features: before quantization, or the scaled latents."""
-    from tokzoo.encoders.ldm_cnn import PosteriorEncoder
+    from tokzoo.encoders.latents import LatentsEncoder
     from tokzoo.encoders.maskgit_cnn import MaskgitCnnEncoder
+    from tokzoo.layers.latent_scale import LatentScale
+    from tokzoo.quantizers.gaussian import GaussianBottleneck
     from tokzoo.tokenizers.kl16_vae import model as kl16_vae
     from tokzoo.tokenizers.maskgit_vqgan import model as maskgit_vqgan
 
@@ -46,7 +48,7 @@ def build_encoder(base: BaseConfig) -> "Encoder | None":
             return MaskgitCnnEncoder(**maskgit_vqgan.cnn_sizes(base.vqgan))
         case "vae":  # made for [-1, 1], but tuned here on [0, 1]
             encoder = kl16_vae.build_encoder(base.vae, signed=False)
-            return PosteriorEncoder(encoder, base.vae.code_dim, base.vae.scale)
+            return LatentsEncoder(encoder, GaussianBottleneck(base.vae.code_dim), LatentScale((base.vae.scale,)))
     return None
 
 
