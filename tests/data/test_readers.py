@@ -166,7 +166,7 @@ def test_a_tar_with_a_manifest_has_its_splits(tmp_path):
 def test_tars_that_cannot_be_read_in_place_or_hold_a_name_twice_are_refused(tmp_path):
     with tarfile.open(tmp_path / "packed.tar", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a.png"))
-    with pytest.raises(ValueError, match="no plain tar .* decompress it first"):
+    with pytest.raises(ValueError, match=r"no plain tar .* decompress it first"):
         ImageFolder(tmp_path / "packed.tar")
     for shard in ("0", "1"):
         (tmp_path / "shards").mkdir(exist_ok=True)

@@ -30,7 +30,7 @@ def evaluate(
 
     Args:
         tokenizer: a name, repository or folder; samples (folder, zip, npz); identity, mean_image, noise, jpeg_q50.
-        data: folder, zip or tars of photos; for samples that of the images to compare with, where the protocol needs them.
+        data: folder, zip or tars of photos; for samples those to compare with, where the protocol needs them.
         protocol: name of a protocol, or a YAML file of one.
         file: the tokenizer's published weights, where they are in no cache.
         out: folder for results, one below it per protocol.
