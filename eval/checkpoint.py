@@ -66,14 +66,22 @@ def fit_probe(points: Tensor, labels: Tensor, classes: int) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def round_trip(tok: tokzoo.VisualTokenizer, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Images -> reconstructions, and all indices."""
+def round_trip(tok: tokzoo.VisualTokenizer, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Images -> reconstructions, and all indices, None where tokens are continuous."""
     made, indices = [], []
     for part in images.split(64):
         tokens = tok.encode(part)
         made.append(tok.decode(tokens))
         indices.append(tokens.indices)
-    return torch.cat(made), torch.cat(indices)
+    return torch.cat(made), None if indices[0] is None else torch.cat(indices)
+
+
+def code_use(indices: Tensor, num_codes: int) -> dict[str, float]:
+    """The share of codes that occur, and exp of their entropy."""
+    counts = torch.bincount(indices.flatten(), minlength=num_codes).double()
+    shares = counts / counts.sum()
+    entropy = -(shares * shares.clamp_min(1e-12).log()).sum()
+    return {"code_usage": float((counts > 0).double().mean()), "code_perplexity": float(entropy.exp())}
 
 
 def probe(tok: tokzoo.VisualTokenizer, archive: Path) -> dict[str, Any]:
@@ -98,9 +106,6 @@ def probe(tok: tokzoo.VisualTokenizer, archive: Path) -> dict[str, Any]:
     def accuracy(images: Tensor) -> float:
         return float((classify(features(extractor, images[rows])).argmax(1) == truth).float().mean())
 
-    shares = torch.bincount(indices.flatten(), minlength=tok.token_spec.levels[0]).double()
-    used = float((shares > 0).double().mean())
-    shares = shares / shares.sum()
     before, after = accuracy(held_out), accuracy(made)
     ordered = {}
     if tok.token_spec.ordered:
@@ -110,8 +115,7 @@ def probe(tok: tokzoo.VisualTokenizer, archive: Path) -> dict[str, Any]:
         **ordered,
         "photos": len(val),
         "psnr": float(psnr(made, held_out).mean()),
-        "code_usage": used,
-        "code_perplexity": float((-(shares * shares.clamp_min(1e-12).log()).sum()).exp()),
+        **({} if indices is None else code_use(indices, tok.token_spec.levels[0])),
         "probe_classes": len(names),
         "probe_photos": len(rows),
         "probe_accuracy_originals": before,
@@ -174,6 +178,16 @@ def prefixes(scores: dict) -> str:
     return "\n".join([*lines, *rows, ""])
 
 
+def made(tok: tokzoo.VisualTokenizer) -> str:
+    """What the tokens of a photo are, in words."""
+    spec = tok.token_spec
+    if spec.levels is None:
+        return f"{spec.layout.num_tokens} continuous tokens\nof {spec.channels} channels"
+    bits = spec.layout.num_tokens * round(spec.bits_per_token)
+    ratio = tok.image_size**2 * 24 / bits
+    return f"{spec.layout.num_tokens} tokens of a codebook of {spec.levels[0]:,}\n({bits} bits, {ratio:.0f}x smaller than raw)"
+
+
 def losses(weights: dict) -> str:
     """What was minimised, in words."""
     if not weights["perceptual"]:
@@ -202,8 +216,11 @@ def card(tok: tokzoo.VisualTokenizer, arguments: argparse.Namespace, about: dict
     )
     paper = tokzoo.registry.find(arguments.name)[0].paper
     scores, size = about["scores"], sum(value.numel() for value in tok.parameters())
-    spec = tok.token_spec
-    bits = spec.layout.num_tokens * round(spec.bits_per_token)
+    use = ""
+    if "code_usage" in scores:
+        use = f"""| codes used at least once | {scores["code_usage"]:.1%} |
+| perplexity of the codes | {scores["code_perplexity"]:,.0f} |
+"""
     return f"""---
 library_name: tokzoo
 license: apache-2.0
@@ -212,8 +229,7 @@ tags: [visual-tokenizer]
 
 # {arguments.name}
 
-A small {type(tok).__name__} (arXiv:{paper}), trained by tokzoo: {tok.image_size}x{tok.image_size} photos to {spec.layout.num_tokens} tokens of a codebook of {spec.levels[0]:,}
-({bits} bits, {tok.image_size**2 * 24 / bits:.0f}x smaller than raw). {size / 1e6:.2f}M parameters, stored in half precision.
+A small {type(tok).__name__} (arXiv:{paper}), trained by tokzoo: {tok.image_size}x{tok.image_size} photos to {made(tok)}. {size / 1e6:.2f}M parameters, stored in half precision.
 
 ```python
 import tokzoo
@@ -238,9 +254,7 @@ On the {scores["photos"]:,} photos of photos64's `val` part (shorter side to {to
 | score | value |
 | --- | ---: |
 | PSNR, mean over photos | {scores["psnr"]:.2f} dB |
-| codes used at least once | {scores["code_usage"]:.1%} |
-| perplexity of the codes | {scores["code_perplexity"]:,.0f} |
-| probe accuracy on originals | {scores["probe_accuracy_originals"]:.1%} |
+{use}| probe accuracy on originals | {scores["probe_accuracy_originals"]:.1%} |
 | probe accuracy on reconstructions | {scores["probe_accuracy_reconstructions"]:.1%} |
 | share of the accuracy kept | {scores["probe_kept"]:.1%} |
 {prefixes(scores)}

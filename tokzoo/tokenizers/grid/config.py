@@ -34,6 +34,11 @@ def plain(value: Any) -> Any:
 
 
 GRID = ComposedConfig()
+VIT_KL_NANO = ComposedConfig(  # ours: 64x64 photos to 8x8 continuous tokens of 16 channels
+    encoder=dict(name="vit", patch_size=8, width=128, depth=3, num_heads=4),
+    quantizer=dict(name="kl", code_dim=16),
+    decoder=dict(name="vit", patch_size=8, width=128, depth=4, num_heads=4),
+)
 TINY = ComposedConfig(
     image_size=16,
     encoder=dict(name="cnn", width=32, multipliers=(1, 1, 1)),

@@ -1,4 +1,4 @@
-"""The name under which any encoder, quantizer and decoder are composed. It has no published weights."""
+"""The name under which any encoder, quantizer and decoder are composed; and ours."""
 
 from tokzoo.registry import Architecture
 from tokzoo.tokenizers.grid import config as sizes
@@ -11,5 +11,13 @@ ARCHITECTURES = (
         config=sizes.GRID,
         token_type="discrete",
         paper="2309.15505",  # of the default quantizer
+    ),
+    Architecture(
+        name="vit_kl_nano",
+        family="grid",
+        model="tokzoo.tokenizers.grid.model:ComposedTokenizer",
+        config=sizes.VIT_KL_NANO,
+        token_type="continuous",
+        paper="2112.10752",  # of its bottleneck and recipe; encoder and decoder are plain ViTs
     ),
 )
