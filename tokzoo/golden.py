@@ -36,6 +36,7 @@ COMPONENTS = {  # cases, by family or by name, that are no architecture of the r
 class Case:
     """One recorded case; `weights` is the published state dict, `recorded` what the author's code made of `inputs`.
 
+    `parts` are state dicts of other models that it needs, by name.
     `device` and `dtype` are where and in what our own numbers are made; the authors' were made on a CPU in float32.
     `built` gathers the models that an adapter builds, for who wants to look into one.
     """
@@ -52,6 +53,7 @@ class Case:
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     built: list["VisualTokenizer"] = field(default_factory=list)
+    parts: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
 
     def image(self, name: str = "image") -> torch.Tensor:
         """An input; in the case's dtype if it is floating-point."""
@@ -69,7 +71,7 @@ class Case:
             return f"{name}: {differ} of {want.size} differ" if differ else None
         bound = allowed.get("atol", 0.0) + allowed.get("rtol", 0.0) * np.abs(want)
         off = np.where(have == want, 0.0, np.abs(have.astype(np.float64) - want))
-        worst = float(np.max(off / bound)) if want.size else 0.0
+        worst = float(np.max(off / np.maximum(bound, 1e-300))) if want.size else 0.0  # a bound may be 0
         return None if worst <= 1 else f"{name}: {worst:.3g} times the tolerance {allowed}"
 
 
@@ -93,13 +95,11 @@ def cases(family: str) -> list[Path]:
 def read_case(path: Path) -> Case:
     """The case of `path` (.json) and the .npz beside it."""
     about, arrays = json.loads(path.read_text()), np.load(path.with_suffix(".npz"))
-    weights = {}
-    for key, (shape, dtype) in about.get("state_dict", {}).items():
-        if f"kept.{key}" in arrays:
-            weights[key] = torch.from_numpy(arrays[f"kept.{key}"])
-        elif "float" in dtype:
-            factor = np.float32(about.get("scale", {}).get(str(len(shape)), 1))
-            weights[key] = torch.from_numpy(np.asarray(weight_of(key, tuple(shape)) * factor))
+    weights = _filled(about.get("state_dict", {}), about.get("scale", {}))
+    weights |= {
+        key: torch.from_numpy(arrays[f"kept.{key}"]) for key in about.get("state_dict", {}) if f"kept.{key}" in arrays
+    }
+    others = "state_dict_"
     return Case(
         name=path.stem,
         family=about["family"],
@@ -110,7 +110,17 @@ def read_case(path: Path) -> Case:
         recorded={name: arrays[name] for name in about["arrays"]},
         tolerance={name: entry["tolerance"] for name, entry in about["arrays"].items()},
         notes=about.get("notes", []),
+        parts={key.removeprefix(others): _filled(about[key], {}) for key in about if key.startswith(others)},
     )
+
+
+def _filled(listed: dict[str, Any], scale: dict[str, float]) -> dict[str, torch.Tensor]:
+    """The floating-point weights of a listed state dict, {key: (shape, dtype)}."""
+    return {
+        key: torch.from_numpy(np.asarray(weight_of(key, tuple(shape)) * np.float32(scale.get(str(len(shape)), 1))))
+        for key, (shape, dtype) in listed.items()
+        if "float" in dtype
+    }
 
 
 def weight_of(key: str, shape: tuple[int, ...]) -> np.ndarray:
