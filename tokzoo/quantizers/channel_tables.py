@@ -6,27 +6,21 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from tokzoo.layers.precision import KeepsFloat32
-from tokzoo.parts import Quantizer, check_indices, check_width, mean_square
+from tokzoo.quantizers.channel_wise import ChannelWiseQuantizer
 from tokzoo.quantizers.dimension_wise import normal_levels
-from tokzoo.quantizers.through import straight_through
-from tokzoo.tokens import Layout, Quantized
 
 MOST_BITS = 8  # of a channel, where bits are allocated
 ROUNDS = 50  # of Lloyd's iteration, which has settled by then
 
 
-class ChannelTableQuantizer(KeepsFloat32, Quantizer):
+class ChannelTableQuantizer(ChannelWiseQuantizer):
     """Each channel to the nearest value of its own table, after training. TokenBridge, arXiv:2503.16430, 3.2.
 
     Args:
         levels: values per channel, 1 or more; a channel of one level carries no bits.
 
-    Shapes:
-        latents (B, L, C) of any float dtype -> codes (B, L, C) float32, indices (B, L, C), or (B, L) of one channel
-
-    A latent midway between two values has the lower one. Gradients pass straight through. The tables are saved with the
-    model: `values` (C, K of the longest), ascending, infinite beyond a channel's own.
+    A latent midway between two values has the lower one. The tables are saved with the model: `values` (C, K of the
+    longest), ascending, infinite beyond a channel's own. Else as `ChannelWiseQuantizer`.
 
     Raises:
         ValueError: no levels, or latents with NaN or infinity.
@@ -65,38 +59,15 @@ class ChannelTableQuantizer(KeepsFloat32, Quantizer):
         """K of each channel."""
         return self._levels
 
-    @torch.no_grad()
-    def index(self, latents: Tensor, layout: Layout | None = None) -> Tensor:
-        points = latents.float()
+    def nearest(self, points: Tensor) -> Tensor:
         eager = not torch.compiler.is_compiling() and points.device.type != "meta"
         if eager and not bool(points.isfinite().all()):
             raise ValueError("the latents hold NaN or infinity: look where they come from before quantizing them")
         borders = (self.values[:, 1:] + self.values[:, :-1]) / 2  # (C, K - 1)
         rows = points.flatten(0, 1).t().contiguous()  # (C, B * L)
-        found = torch.searchsorted(borders, rows).t().reshape(points.shape)
-        return found.squeeze(-1) if self.code_dim == 1 else found
+        return torch.searchsorted(borders, rows).t().reshape(points.shape)
 
-    def forward(
-        self,
-        latents: Tensor,
-        layout: Layout | None = None,
-        *,
-        sample: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> Quantized:
-        check_width(self, latents)
-        indices = self.index(latents)
-        points, codes = latents.float(), self._codes(indices)
-        losses = {"commitment_loss": mean_square(points - codes)}
-        return Quantized(straight_through(points, codes), indices, None, losses)
-
-    def decode(self, indices: Tensor, layout: Layout | None = None) -> Tensor:
-        """Indices (B, L, C) -> codes (B, L, C) float32."""
-        check_indices(indices, self.levels)
-        return self._codes(indices)
-
-    def _codes(self, indices: Tensor) -> Tensor:
-        slots = indices.unsqueeze(-1) if self.code_dim == 1 else indices
+    def values_at(self, slots: Tensor) -> Tensor:
         return self.values[torch.arange(self.code_dim, device=slots.device), slots]
 
 

@@ -6,13 +6,10 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from tokzoo.layers.precision import KeepsFloat32
-from tokzoo.parts import Quantizer, check_indices, check_width, mean_square
-from tokzoo.quantizers.through import straight_through
-from tokzoo.tokens import Layout, Quantized
+from tokzoo.quantizers.channel_wise import ChannelWiseQuantizer
 
 
-class DimensionWiseQuantizer(KeepsFloat32, Quantizer):
+class DimensionWiseQuantizer(ChannelWiseQuantizer):
     """Normal latents to levels of equal chance, after training: nothing is learned. TokenBridge, arXiv:2503.16430, 3.2.
 
     A channel is stretched so that `low`..`high` becomes -reach..reach, clipped, and given the nearest level; level i is
@@ -24,11 +21,8 @@ class DimensionWiseQuantizer(KeepsFloat32, Quantizer):
         low, high: of the latents.
         reach: in standard deviations.
 
-    Shapes:
-        latents (B, L, C) of any float dtype -> codes (B, L, C) float32, indices (B, L, C), or (B, L) of one channel
-
-    A latent midway between two levels has the lower one. Gradients pass straight through; `commitment_loss` is the mean
-    square distance to the code.
+    A latent midway between two levels has the lower one; one that is no number counts as the middle of `low`..`high`.
+    Else as `ChannelWiseQuantizer`.
 
     Raises:
         ValueError: fewer than 2 levels, or low >= high.
@@ -66,33 +60,11 @@ class DimensionWiseQuantizer(KeepsFloat32, Quantizer):
         """K for each channel."""
         return (self.num_levels,) * self.code_dim
 
-    @torch.no_grad()
-    def index(self, latents: Tensor, layout: Layout | None = None) -> Tensor:
-        scaled = (latents.float() - self.low) / (self.high - self.low) * (2 * self.reach) - self.reach
-        found = torch.bucketize(scaled.nan_to_num(nan=0.0).contiguous(), self.borders)
-        return found.squeeze(-1) if self.code_dim == 1 else found
+    def nearest(self, points: Tensor) -> Tensor:
+        scaled = (points - self.low) / (self.high - self.low) * (2 * self.reach) - self.reach
+        return torch.bucketize(scaled.nan_to_num(nan=0.0).contiguous(), self.borders)
 
-    def forward(
-        self,
-        latents: Tensor,
-        layout: Layout | None = None,
-        *,
-        sample: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> Quantized:
-        check_width(self, latents)
-        indices = self.index(latents)
-        points, codes = latents.float(), self._codes(indices)
-        losses = {"commitment_loss": mean_square(points - codes)}
-        return Quantized(straight_through(points, codes), indices, None, losses)
-
-    def decode(self, indices: Tensor, layout: Layout | None = None) -> Tensor:
-        """Indices (B, L, C) -> codes (B, L, C) float32."""
-        check_indices(indices, self.levels)
-        return self._codes(indices)
-
-    def _codes(self, indices: Tensor) -> Tensor:
-        slots = indices.unsqueeze(-1) if self.code_dim == 1 else indices
+    def values_at(self, slots: Tensor) -> Tensor:
         return (self.values[slots] + self.reach) / (2 * self.reach) * (self.high - self.low) + self.low
 
 
