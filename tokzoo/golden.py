@@ -71,7 +71,9 @@ class Case:
             return f"{name}: {differ} of {want.size} differ" if differ else None
         bound = allowed.get("atol", 0.0) + allowed.get("rtol", 0.0) * np.abs(want)
         off = np.where(have == want, 0.0, np.abs(have.astype(np.float64) - want))
-        worst = float(np.max(off / np.maximum(bound, 1e-300))) if want.size else 0.0  # a bound may be 0
+        worst = (
+            float(np.max(off / np.maximum(bound, np.finfo(np.float32).tiny))) if want.size else 0.0
+        )  # a bound may be 0
         return None if worst <= 1 else f"{name}: {worst:.3g} times the tolerance {allowed}"
 
 

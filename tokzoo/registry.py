@@ -39,6 +39,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.generators.ibq.weights",
     "tokzoo.generators.maskgit.weights",
     "tokzoo.generators.rar.weights",
+    "tokzoo.generators.var.weights",
 )
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
 

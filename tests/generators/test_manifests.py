@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "golden" / "manifests"
 MANIFESTS = [
     path
     for path in sorted(FOLDER.glob("*.json"))
-    if path.name.startswith(("generator_", "ibq_ar_", "llamagen_gpt_", "open_magvit2_ar_", "rar_"))
+    if path.name.startswith(("generator_", "ibq_ar_", "llamagen_gpt_", "open_magvit2_ar_", "rar_", "var_d", "maskgen_"))
 ]
 LLAMAGEN = {  # the authors' names say no resolution; the sizes of these are in the manifests
     "llamagen_gpt_b_c2i": "llamagen_gpt_b_256",

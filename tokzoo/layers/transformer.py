@@ -54,6 +54,13 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(hidden)))
 
 
+class TanhMlp(Mlp):
+    """The same with the tanh approximation of GELU. arXiv:1606.08415, section 2."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
+
+
 class TransformerBlock(nn.Module):
     """x += Attention(LN x); x += MLP(LN x). The ViT block, arXiv:2010.11929, eqs. 2 and 3."""
 

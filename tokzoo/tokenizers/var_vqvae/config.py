@@ -25,6 +25,7 @@ class VarVqvaeConfig(LdmCnnSizes):
 
 
 VAR_VQVAE = VarVqvaeConfig()
+VAR_VQVAE_512 = VarVqvaeConfig(image_size=512, scales=(1, 2, 3, 4, 6, 9, 13, 18, 24, 32))
 TINY = VarVqvaeConfig(
     image_size=16,
     width=32,

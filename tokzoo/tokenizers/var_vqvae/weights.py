@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tokzoo.conversion import Rules
 from tokzoo.registry import Architecture, Source, Weights
 from tokzoo.tokenizers.kl16_vae.weights import rename_ldm_cnn
-from tokzoo.tokenizers.var_vqvae.config import VAR_VQVAE, VarVqvaeConfig
+from tokzoo.tokenizers.var_vqvae.config import VAR_VQVAE, VAR_VQVAE_512, VarVqvaeConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,12 +47,12 @@ def read_config(published: Mapping[str, Any]) -> VarVqvaeConfig | None:
     )
 
 
-ARCHITECTURES = (
-    Architecture(
-        name="var_vqvae",
+def _published(name: str, config: VarVqvaeConfig, *, note: str = "") -> Architecture:
+    return Architecture(
+        name=name,
         family="var_vqvae",
         model="tokzoo.tokenizers.var_vqvae.model:VarVqvae",
-        config=VAR_VQVAE,
+        config=config,
         token_type="discrete",
         paper="2404.02905",
         convert="tokzoo.tokenizers.var_vqvae.weights:convert",
@@ -65,7 +65,13 @@ ARCHITECTURES = (
                 code_licence="MIT",
                 licence="MIT",
                 checked="manifest",
+                note=note,
             ),
         ),
-    ),
+    )
+
+
+ARCHITECTURES = (
+    _published("var_vqvae", VAR_VQVAE),
+    _published("var_vqvae_512", VAR_VQVAE_512, note="The same file, with the scales of VAR-d36."),
 )
