@@ -20,7 +20,17 @@ TITOK_LINE = ("one_d_piece", "tatitok", "titok")  # their manifests hold the inn
 UNUSED = {"bae": 2_496_899, "robustok": 85_863_168, "xqgan": 85_863_168}  # shortcuts, teachers: read by no forward pass
 WHOLE_ENCODERS = ("alit",)  # decode inside of encode
 # their manifests are read in tests/generators
-GENERATORS = ("generator_", "ibq_ar_", "llamagen_gpt_", "open_magvit2_ar_", "rar_", "var_d", "maskgen_")
+GENERATORS = (
+    "generator_",
+    "ibq_ar_",
+    "llamagen_gpt_",
+    "mar_",
+    "tokenbridge_",
+    "open_magvit2_ar_",
+    "rar_",
+    "var_d",
+    "maskgen_",
+)
 MANIFESTS = [
     path
     for path in sorted(Path(__file__).parent.joinpath("golden", "manifests").glob("*.json"))
@@ -77,7 +87,12 @@ def test_every_published_name_has_a_manifest() -> None:
         if any(not weights.shipped and weights.checked != "config" for weights in architectures()[name].weights)
     }
     seen = {named(path) for path in MANIFESTS}
-    same = {"taesdxl": "taesd", "taesd3": "taef1", "var_vqvae_512": "var_vqvae"}  # one state dict, as the manifests say
+    same = {
+        "tokenbridge_kl16": "kl16_vae",
+        "taesdxl": "taesd",
+        "taesd3": "taef1",
+        "var_vqvae_512": "var_vqvae",
+    }  # one state dict, as the manifests say
     assert published == seen | {name for name, other in same.items() if other in seen}
 
 

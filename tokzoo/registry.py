@@ -26,6 +26,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.maskgit_vqgan.weights",
     "tokzoo.tokenizers.one_d_piece.weights",
     "tokzoo.tokenizers.open_magvit2.weights",
+    "tokzoo.tokenizers.open_magvit2_video.weights",
     "tokzoo.tokenizers.post_training.weights",
     "tokzoo.tokenizers.robustok.weights",
     "tokzoo.tokenizers.taesd.weights",
@@ -37,8 +38,10 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.xqgan.weights",
     "tokzoo.generators.gpt.weights",
     "tokzoo.generators.ibq.weights",
+    "tokzoo.generators.mar.weights",
     "tokzoo.generators.maskgit.weights",
     "tokzoo.generators.rar.weights",
+    "tokzoo.generators.tokenbridge.weights",
     "tokzoo.generators.var.weights",
 )
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")

@@ -1,7 +1,31 @@
-"""The architecture that `tokzoo.quantize` makes; nothing is published of it but tables, which are a formula."""
+"""The architecture that `tokzoo.quantize` makes, and the tokenizer of TokenBridge, whose tables are a formula."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from tokzoo.registry import Architecture
-from tokzoo.tokenizers.post_training.config import TINY
+from tokzoo.tokenizers.kl16_vae import weights as kl16
+from tokzoo.tokenizers.post_training.config import TINY, PostTrainingConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+(KL16,) = kl16.ARCHITECTURES
+TOKENBRIDGE_KL16 = PostTrainingConfig(
+    base=KL16.name, base_config=asdict(KL16.config), levels=(64,) * KL16.config.code_dim
+)
+
+
+def convert(state: Mapping[str, "Tensor"], config: PostTrainingConfig) -> dict[str, "Tensor"]:
+    """The state dict of KL-16 -> ours, with the published tables for latents scaled as its generators have them."""
+    from tokzoo.quantizers.channel_tables import published_table
+    from tokzoo.tokenizers.kl16_vae.config import Kl16VaeConfig
+
+    base = Kl16VaeConfig(**config.base_config)
+    table = published_table(config.levels[0], low=-5.0, high=5.0, reach=3.0) / base.scale
+    return kl16.convert(state, base) | {"quantizer.values": table.repeat(base.code_dim, 1)}
+
 
 ARCHITECTURES = (
     Architecture(
@@ -11,5 +35,20 @@ ARCHITECTURES = (
         config=TINY,
         token_type="discrete",
         paper="2503.16430",
+    ),
+    Architecture(
+        name="tokenbridge_kl16",
+        family="post_training",
+        model="tokzoo.tokenizers.post_training.model:PostTraining",
+        config=TOKENBRIDGE_KL16,
+        token_type="discrete",
+        paper="2503.16430",
+        convert="tokzoo.tokenizers.post_training.weights:convert",
+        weights=tuple(
+            replace(
+                weights, note="The file of kl16_vae.in1k; the authors encode a sample of its posterior: sample=True."
+            )
+            for weights in KL16.weights
+        ),
     ),
 )
