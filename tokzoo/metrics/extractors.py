@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tokzoo._torchvision import import_with_torchvision
 from tokzoo.losses.perceptual import CHECKPOINT_FILE, CHECKPOINT_PACKAGE, EfficientNetLite0Features
-from tokzoo.metrics.inception import SIDE, FidInception, convert
+from tokzoo.metrics.inception import SIDE, FidInception, convert, signed
 from tokzoo.metrics.resize import RESIZE_RULES, antialiased_bicubic
 
 __all__ = ["EXTRACTORS", "Extracted", "Extractor", "build_extractor"]
@@ -84,8 +84,7 @@ class InceptionExtractor(Extractor):
     def forward(self, images: Tensor) -> Extracted:
         seen = self._resized(images.float(), (SIDE, SIDE))
         # pytorch-fid maps 0 and 255 to -1 and 1, all others as TensorFlow did
-        signed = seen * 2 - 1 if self.resize == "half_pixel_bilinear" else (seen * 255 - 128) / 128
-        found = self.network.extract(signed)
+        found = self.network.extract(seen * 2 - 1 if self.resize == "half_pixel_bilinear" else signed(seen))
         return Extracted(found.pool, found.logits, found.spatial)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tokzoo.metrics.resize import tf1_bilinear
 
-__all__ = ["FidInception", "InceptionFeatures", "convert", "fold_norm"]
+__all__ = ["FidInception", "InceptionFeatures", "convert", "fold_norm", "signed"]
 
 SIDE = 299
 CLASSES = 1008
@@ -30,17 +30,21 @@ class Conv(NamedTuple):
     stride: int = 1
 
 
-class Pool(NamedTuple):
-    """3x3: an average that leaves the padding out, or a maximum."""
+class Averaged(NamedTuple):
+    """A 1x1 convolution of 3x3 averages, which leave the padding out; batch norm and ReLU behind it."""
 
-    kind: str
+    name: str
+    width: int
+
+
+class Maximum(NamedTuple):
+    """3x3."""
+
     stride: int = 1
 
 
 Split = tuple[Conv, Conv]  # two convolutions of one input, joined
-Branch = Sequence[Conv | Pool | Split]
-
-AVERAGE, MAXIMUM, SHRINK = Pool("average"), Pool("maximum"), Pool("maximum", stride=2)
+Branch = Sequence[Conv | Averaged | Maximum | Split]
 
 
 def _narrow(pool_width: int) -> tuple[Branch, ...]:
@@ -53,7 +57,7 @@ def _narrow(pool_width: int) -> tuple[Branch, ...]:
             Conv("branch3x3dbl_2", 96, (3, 3)),
             Conv("branch3x3dbl_3", 96, (3, 3)),
         ],
-        [AVERAGE, Conv("branch_pool", pool_width, (1, 1))],
+        [Averaged("branch_pool", pool_width)],
     )
 
 
@@ -69,11 +73,11 @@ def _factored(inner: int) -> tuple[Branch, ...]:
             Conv("branch7x7dbl_4", inner, (7, 1)),
             Conv("branch7x7dbl_5", 192, (1, 7)),
         ],
-        [AVERAGE, Conv("branch_pool", 192, (1, 1))],
+        [Averaged("branch_pool", 192)],
     )
 
 
-def _wide(pool: Pool) -> tuple[Branch, ...]:
+def _wide(pooled: Branch) -> tuple[Branch, ...]:
     """Blocks at 8 x 8."""
     return (
         [Conv("branch1x1", 320, (1, 1))],
@@ -86,7 +90,7 @@ def _wide(pool: Pool) -> tuple[Branch, ...]:
             Conv("branch3x3dbl_2", 384, (3, 3)),
             (Conv("branch3x3dbl_3a", 384, (1, 3)), Conv("branch3x3dbl_3b", 384, (3, 1))),
         ],
-        [pool, Conv("branch_pool", 192, (1, 1))],
+        pooled,
     )
 
 
@@ -101,7 +105,7 @@ BLOCKS: dict[str, tuple[Branch, ...]] = {
             Conv("branch3x3dbl_2", 96, (3, 3)),
             Conv("branch3x3dbl_3", 96, (3, 3), 2),
         ],
-        [SHRINK],
+        [Maximum(stride=2)],
     ),
     "Mixed_6b": _factored(128),
     "Mixed_6c": _factored(160),
@@ -115,10 +119,10 @@ BLOCKS: dict[str, tuple[Branch, ...]] = {
             Conv("branch7x7x3_3", 192, (7, 1)),
             Conv("branch7x7x3_4", 192, (3, 3), 2),
         ],
-        [SHRINK],
+        [Maximum(stride=2)],
     ),
-    "Mixed_7b": _wide(AVERAGE),
-    "Mixed_7c": _wide(MAXIMUM),
+    "Mixed_7b": _wide([Averaged("branch_pool", 192)]),
+    "Mixed_7c": _wide([Maximum(), Conv("branch_pool", 192, (1, 1))]),
 }
 
 
@@ -159,11 +163,11 @@ class FidInception(nn.Module):
 
     def forward(self, images: Tensor) -> InceptionFeatures:
         """Resizes as TensorFlow 1 did, inside the network, without rounding."""
-        return self.extract((tf1_bilinear(images.float() * 255, (SIDE, SIDE)) - 128) / 128)
+        return self.extract(signed(tf1_bilinear(images.float(), (SIDE, SIDE))))
 
-    def extract(self, signed: Tensor) -> InceptionFeatures:
+    def extract(self, images: Tensor) -> InceptionFeatures:
         """Of images (B, 3, 299, 299) in about [-1, 1], however they were resized."""
-        hidden = signed.contiguous(memory_format=torch.channels_last)
+        hidden = images.contiguous(memory_format=torch.channels_last)
         for conv in self.stem1:
             hidden = conv(hidden).relu_()
         hidden = stem1 = F.max_pool2d(hidden, 3, 2)  # (B, 64, 73, 73)
@@ -185,6 +189,11 @@ class FidInception(nn.Module):
         )
 
 
+def signed(images: Tensor) -> Tensor:
+    """Images in [0, 1], which are changed, -> (255 images - 128) / 128, as TensorFlow's network reads them."""
+    return images.mul_(255 / 128).sub_(1)
+
+
 class Block(nn.Module):
     """Branches of one input, joined along the channels."""
 
@@ -198,7 +207,9 @@ class Block(nn.Module):
         for step in branch:
             if isinstance(step, Conv):
                 width = self._make_conv(width, step)
-            elif not isinstance(step, Pool):
+            elif isinstance(step, Averaged):
+                width = self._make_conv(width, Conv(step.name, step.width, (1, 1)))
+            elif not isinstance(step, Maximum):
                 width = sum(self._make_conv(width, half) for half in step)
         return width
 
@@ -216,15 +227,14 @@ class Block(nn.Module):
             joined.append(made)
         return torch.cat(joined, dim=1)
 
-    def _step(self, step: Conv | Pool | Split, hidden: Tensor) -> Tensor:
+    def _step(self, step: Conv | Averaged | Maximum | Split, hidden: Tensor) -> Tensor:
         if isinstance(step, Conv):
             made: Tensor = self.convs[step.name](hidden)
             return made.relu_()
-        if isinstance(step, Pool):
-            padding = 1 if step.stride == 1 else 0
-            if step.kind == "average":
-                return F.avg_pool2d(hidden, 3, 1, padding, count_include_pad=False)
-            return F.max_pool2d(hidden, 3, step.stride, padding)
+        if isinstance(step, Averaged):  # both steps are linear: of the narrow output an average costs less
+            return F.avg_pool2d(self.convs[step.name](hidden), 3, 1, 1, count_include_pad=False).relu_()
+        if isinstance(step, Maximum):
+            return F.max_pool2d(hidden, 3, step.stride, 1 if step.stride == 1 else 0)
         return torch.cat([self._step(half, hidden) for half in step], dim=1)
 
 
