@@ -214,6 +214,7 @@ def check_has_base(tok: VisualTokenizer) -> None:
 def with_quantizer(losses: Losses, weights: LossConfig) -> Losses:
     """`losses` and the quantizer's own terms."""
     total, terms = losses.total, dict(losses.terms)
+    assert losses.output is not None
     for name, value in losses.output.losses.items():
         if weights.quantizer.get(name):
             terms[name] = value

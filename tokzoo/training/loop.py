@@ -1,43 +1,34 @@
-"""The one training loop. B batch, H W pixels."""
+"""The one training loop, of tokenizers and of generators."""
 
 import logging
 import time
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from tokzoo._files import write_atomically
-from tokzoo.data.batches import Chosen, Photos, Prefetcher, TrainingImages, evaluation_images
-from tokzoo.data.readers import ImageFolder
-from tokzoo.losses.reconstruction import psnr
-from tokzoo.quantizers.usage import MOST_VALUES, CodeUse
-from tokzoo.quantizers.vector import VectorQuantizer
-from tokzoo.tokenizers.base import VisualTokenizer
+from tokzoo.data.batches import Prefetcher
 from tokzoo.training import checkpoints
-from tokzoo.training.conditioning import Conditioning
 from tokzoo.training.config import TrainConfig, differences, plain
 from tokzoo.training.ema import Ema
 from tokzoo.training.log import Log, progress_line
 from tokzoo.training.objectives import Losses
 from tokzoo.training.optimizers import build_optimizers, freeze, learning_rate
-from tokzoo.training.recipes import Stage, build_model, build_stages
+from tokzoo.training.photo_work import PhotoWork
+from tokzoo.training.recipes import build_model, build_stages
+from tokzoo.training.work import Span, Work, hash_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
-
-REVIVE_UNTIL = 0.8  # share of a stage, after which the codebook is left to settle
 
 
 class NonFiniteLossError(RuntimeError):
@@ -82,30 +73,28 @@ class Run:
         """Trains, or goes on training; returns the folder of the final model, or of the run if time ran out."""
         config = self.config
         stages = build_stages(config)
-        tok = build_model(config)
+        model = build_model(config)
+        kind: type[Work] = PhotoWork
         checkpoint = checkpoints.load_newest(self.folder)
         if checkpoint is not None:
             self.seconds_before = checkpoint.seconds
             logger.info("going on at step %d of %d", checkpoint.step, config.steps)
-        learned, held_out = split_photos(config)
-        photos = TrainingImages(learned, tok.image_size)
-        scored = evaluation_images(held_out, tok.image_size, limit=config.eval_images).to(self.accelerator.device)
+        data = kind.read(config, model)
         first_step = 0
         for number, stage in enumerate(stages):
             if stage.init is not None:
-                tok = stage.init(tok)
-            last_step = first_step + stage.steps
+                model = stage.init(model)
+            span = Span(number, first_step, first_step + stage.steps)
             resumed = checkpoint if checkpoint is not None and checkpoint.stage == number else None
             if checkpoint is None or checkpoint.stage <= number:
-                labels = (getattr(learned, "labels", None), getattr(held_out, "labels", None))
-                loop = StageLoop(self, tok, stage, number, first_step, last_step, photos, scored, labels)
+                loop = StageLoop(self, kind(config, self.accelerator, model, stage, span, data))
                 if not loop.run(resumed):
                     return self.folder
-                tok = loop.averaged()
-            first_step = last_step
+                model = loop.averaged()
+            first_step = span.last
         final = self.folder / "final"
         if self.accelerator.is_main_process:
-            tok.save_pretrained(final)
+            model.save_pretrained(final)
         return final
 
     @property
@@ -115,46 +104,25 @@ class Run:
 
 
 class StageLoop:
-    """One stage: its optimizers, its averages, its steps [first, last)."""
+    """One stage: its optimizers, its averages, its steps."""
 
-    def __init__(
-        self,
-        run: Run,
-        tok: VisualTokenizer,
-        stage: Stage,
-        number: int,
-        first: int,
-        last: int,
-        photos: TrainingImages,
-        held_out: Tensor,
-        labels: tuple[list[str] | None, list[str] | None] = (None, None),
-    ):
+    def __init__(self, run: Run, work: Work):
         config, accelerator = run.config, run.accelerator
-        self.run_, self.config, self.accelerator = run, config, accelerator
-        self.stage, self.number, self.first, self.last = stage, number, first, last
-        self.photos, self.held_out = photos, held_out
-        self.tok = tok.to(accelerator.device).train()
-        frozen = tuple(
-            part for part in stage.frozen if any(name.startswith(part) for name, _ in tok.named_parameters())
-        )
-        freeze(self.tok, keep=stage.trainable, drop=(*config.freeze, *frozen))
-        self.objective = stage.objective.place(accelerator.device)
-        self.ema = Ema(self.tok, config.ema)
-        self.code_use = self._code_use()
-        self.beside = self.objective.learned()
-        self.optimizers = build_optimizers(self.tok, config.optimizer, self.beside)
-        self.adversary = self._adversary()
-        compiled = torch.compile(self.tok) if config.compile else self.tok
+        self.run_, self.config, self.accelerator, self.work = run, config, accelerator, work
+        self.span, model = work.span, work.model
+        names = [name for name, _ in model.named_parameters()]
+        frozen = tuple(part for part in work.stage.frozen if any(name.startswith(part) for name in names))
+        freeze(model, keep=work.stage.trainable, drop=(*config.freeze, *frozen))
+        self.ema = Ema(model, config.ema)
+        self.beside = work.objective.learned()
+        self.optimizers = build_optimizers(model, config.optimizer, self.beside)
+        compiled = torch.compile(model) if config.compile else model
         self.model, *self.prepared = accelerator.prepare(compiled, *self.optimizers)
         self.log = Log(run.folder, enabled=accelerator.is_main_process)
-        self.labels, self.held_out_labels = labels
-        self.conditioning = Conditioning(
-            self.tok, accelerator.device, caption=config.caption, labels=self.labels is not None
-        )
 
     def run(self, checkpoint: checkpoints.Checkpoint | None) -> bool:
         """Runs to the end of the stage; False if the time ran out before."""
-        start = self.first
+        start = self.span.first
         if checkpoint is not None:
             self._restore(checkpoint)
             start = checkpoint.step
@@ -165,14 +133,14 @@ class StageLoop:
         kernels = training_attention(self.accelerator.device)
         with Prefetcher(self._batch, start, workers=self.config.workers) as batches, bar, kernels:
             for step, batch in batches:
-                if step >= self.last:
+                if step >= self.span.last:
                     break
                 losses, norm = self._step(step, batch)
                 done = step + 1
                 bar.update()
-                due = done % self.config.log_every == 0 or done == self.last
-                late = due and done < self.last and self._out_of_time()
-                saves = late or done % self.config.save_every == 0 or done == self.last
+                due = done % self.config.log_every == 0 or done == self.span.last
+                late = due and done < self.span.last and self._out_of_time()
+                saves = late or done % self.config.save_every == 0 or done == self.span.last
                 if due or saves:
                     self._check_finite(step, losses, norm)
                 if due:
@@ -180,7 +148,7 @@ class StageLoop:
                     rate = (done - tick[1]) * self.config.batch_size * self.accelerator.num_processes / (now - tick[0])
                     tick = (now, done)
                     self._report(done, losses, norm, rate, bar)
-                if done % self.config.eval_every == 0 or done == self.last:
+                if done % self.config.eval_every == 0 or done == self.span.last:
                     self._evaluate(done)
                 if saves:
                     self._save(done)
@@ -189,85 +157,37 @@ class StageLoop:
                         return False
         return True
 
-    def averaged(self) -> VisualTokenizer:
+    def averaged(self) -> Any:
         """The stage's model with its averaged weights."""
+        model = self.work.model
         with torch.no_grad():
-            for name, parameter in self.tok.named_parameters():
+            for name, parameter in model.named_parameters():
                 parameter.copy_(self.ema.averages[name])
-        return self.tok.requires_grad_(True).eval()
+        return model.requires_grad_(True).eval()
 
-    def _batch(self, step: int) -> Tensor:
-        return self.photos.batch(self._own(step), seed=self.config.seed, batch_size=self.config.batch_size)
+    def _batch(self, step: int) -> Any:
+        return self.work.batch(step * self.accelerator.num_processes + self.accelerator.process_index)
 
-    def _labels(self, step: int) -> list[str] | None:
-        if self.labels is None or self.config.caption is None:
-            return None
-        chosen = self.photos.indices(self._own(step), seed=self.config.seed, batch_size=self.config.batch_size)
-        return [self.labels[index] for index in chosen]
-
-    def _own(self, step: int) -> int:
-        """The number of this process's batch at `step`."""
-        return step * self.accelerator.num_processes + self.accelerator.process_index
-
-    def _step(self, step: int, batch: Tensor) -> tuple[Losses, Tensor]:
+    def _step(self, step: int, batch: Any) -> tuple[Losses, Tensor]:
         """One update; what it measured stays on the device."""
-        images = to_images(batch.to(self.accelerator.device, non_blocking=True), self.tok.image_size)
+        local = step - self.span.first
         generator = torch.Generator(self.accelerator.device)
         generator.manual_seed(hash_of(self.config.seed, step, self.accelerator.process_index))
-        rate = learning_rate(step - self.first, self.last - self.first, self.config.optimizer)
+        rate = learning_rate(local, self.span.steps, self.config.optimizer)
         for group in (group for optimizer in self.prepared for group in optimizer.param_groups):
             group["lr"] = rate * group["share"]
-        given = self.conditioning(images, self._labels(step))
-        with self.accelerator.autocast():
-            losses: Losses = self.objective(self.model, images, step - self.first, generator, **given)
+        losses = self.work.losses(self.model, batch, local, generator)
         for optimizer in self.prepared:
             optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(losses.total)
-        self._average_gradients(self.beside)
-        norm = self.accelerator.clip_grad_norm_([*self.tok.parameters(), *self.beside], self.config.optimizer.clip)
+        self.work.average_gradients(self.beside)
+        learning = [*self.work.model.parameters(), *self.beside]
+        norm = self.accelerator.clip_grad_norm_(learning, self.config.optimizer.clip)
         for optimizer in self.prepared:
             optimizer.step()
-        if self.adversary is not None and step - self.first >= self.config.loss.adversarial_start:
-            with self.accelerator.autocast():
-                loss = self.objective.discriminator_loss(images, losses.output)
-            self.adversary.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss)
-            self._average_gradients(self.objective.discriminator.parameters())
-            self.adversary.step()
-        if self.code_use is not None:
-            self.code_use.update(self.accelerator.gather(losses.output.tokens.indices))
-            self._revive(step, losses.output.latents)
-        self.ema.update(self.tok, step - self.first)
+        self.work.after(losses, step)
+        self.ema.update(self.work.model, local)
         return losses, norm
-
-    def _revive(self, step: int, latents: Tensor) -> None:
-        every, local = self.config.revive_every, step - self.first + 1
-        quantizer = self.tok.quantizer
-        if not every or local % every or local > REVIVE_UNTIL * self.stage.steps:
-            return
-        learns = all(value.requires_grad for value in quantizer.parameters())
-        if self.code_use is not None and isinstance(quantizer, VectorQuantizer) and quantizer.replaceable and learns:
-            generator = torch.Generator().manual_seed(hash_of(self.config.seed, step, 1 << 20))
-            self.code_use.revive(quantizer, self.accelerator.gather(latents.detach()), generator)
-
-    def _average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Of parameters that are not wrapped for several processes."""
-        if self.accelerator.num_processes > 1:
-            for parameter in parameters:
-                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
-
-    def _code_use(self) -> CodeUse | None:
-        levels = self.tok.token_spec.levels
-        if levels is None or len(levels) != 1 or levels[0] > MOST_VALUES:
-            return None
-        return CodeUse(levels[0]).to(self.accelerator.device)
-
-    def _adversary(self) -> torch.optim.Optimizer | None:
-        if self.objective.discriminator is None:
-            return None
-        self.objective.discriminator.to(self.accelerator.device)
-        rate = self.config.optimizer.discriminator_lr
-        return torch.optim.AdamW(self.objective.discriminator.parameters(), lr=rate, betas=self.config.optimizer.betas)
 
     def _out_of_time(self) -> bool:
         """Whether any process has run for longer than `max_seconds`."""
@@ -284,7 +204,7 @@ class StageLoop:
         if bool(losses.total.isfinite()) and (scaled or bool(torch.as_tensor(norm).isfinite())):
             return
         terms = {name: float(value.detach()) for name, value in losses.terms.items()}
-        bad = [name for name, value in self.tok.named_parameters() if not bool(value.isfinite().all())]
+        bad = [name for name, value in self.work.model.named_parameters() if not bool(value.isfinite().all())]
         raise NonFiniteLossError(
             f"step {step}: loss {float(losses.total.detach())}, gradient norm {float(norm)}, terms {terms}; "
             f"{len(bad)} weights are not finite, first {bad[:3]}. The last checkpoint in {self.run_.folder} is good. "
@@ -295,57 +215,43 @@ class StageLoop:
         numbers = {name: float(value.detach()) for name, value in losses.terms.items()}
         numbers |= {"loss": float(losses.total.detach()), "gradient_norm": float(norm), "images_per_second": rate}
         numbers["lr"] = self.prepared[0].param_groups[0]["lr"]
-        if self.code_use is not None:
-            numbers |= {"usage": self.code_use.usage(), "perplexity": self.code_use.perplexity()}
+        numbers |= self.work.numbers()
         self.log.write(step, numbers)
         bar.set_postfix_str(progress_line({**self.log.last_evaluation, **numbers}))
 
-    @torch.no_grad()
     def _evaluate(self, step: int) -> None:
-        """PSNR of the averaged weights on the held-out images, and the tokens they take where that varies."""
-        if self.config.recipe == "titok_two_stage" and self.number == 0:
-            return
-        self.tok.eval()
-        with self.ema.applied(self.tok):
-            scores, lengths = [], []
-            for start in range(0, len(self.held_out), self.config.batch_size):
-                part = slice(start, start + self.config.batch_size)
-                images = self.held_out[part].float() / 255
-                labels = None if self.held_out_labels is None else self.held_out_labels[part]
-                given = self.conditioning(images, labels)
-                tokens = self.tok.encode(images, **given)
-                scores.append(psnr(self.tok.decode(tokens, **given), images))
-                lengths.append(tokens.lengths)
-        self.tok.train()
-        numbers = {"val_psnr": float(torch.cat(scores).mean())}
-        if tokens.valid is not None:
-            numbers["val_tokens"] = float(torch.cat(lengths).float().mean())
-        self.log.evaluated(step, numbers)
+        """Held-out scores of the averaged weights."""
+        model = self.work.model.eval()
+        with self.ema.applied(model):
+            numbers = self.work.evaluate()
+        model.train()
+        if numbers:
+            self.log.evaluated(step, numbers)
 
     def _save(self, step: int) -> None:
         if not self.accelerator.is_main_process:
             return
-        objective = {f"objective.{key}": value for key, value in self.objective.state_dict().items()}
-        if self.code_use is not None:
-            objective |= {f"code_use.{key}": value for key, value in self.code_use.state_dict().items()}
-        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        if self.adversary is not None:
-            optimizers.append(self.adversary.state_dict())
         checkpoint = checkpoints.Checkpoint(
-            step, self.number, self.run_.seconds, self.tok.state_dict(), self.ema.averages, objective, optimizers
+            step=step,
+            stage=self.span.number,
+            seconds=self.run_.seconds,
+            model=self.work.model.state_dict(),
+            ema=self.ema.averages,
+            objective=self.work.state(),
+            optimizers=[optimizer.state_dict() for optimizer in self._own_optimizers()],
         )
         checkpoints.save(self.run_.folder, checkpoint, keep=self.config.keep)
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
-        self.tok.load_state_dict(checkpoint.model)
+        self.work.model.load_state_dict(checkpoint.model)
         device = self.accelerator.device
         self.ema.averages = {name: checkpoint.ema[name].to(device) for name in self.ema.averages}  # files sort by name
-        self.objective.load_state_dict(_under(checkpoint.objective, "objective."))
-        if self.code_use is not None:
-            self.code_use.load_state_dict(_under(checkpoint.objective, "code_use."))
-        own = [*self.optimizers, *([] if self.adversary is None else [self.adversary])]
-        for optimizer, state in zip(own, checkpoint.optimizers, strict=True):
+        self.work.load_state(checkpoint.objective)
+        for optimizer, state in zip(self._own_optimizers(), checkpoint.optimizers, strict=True):
             optimizer.load_state_dict(state)
+
+    def _own_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [*self.optimizers, *([] if self.work.adversary is None else [self.work.adversary])]
 
 
 def mixed_precision(config: TrainConfig) -> str:
@@ -357,18 +263,6 @@ def mixed_precision(config: TrainConfig) -> str:
     return "no" if config.precision == "float32" else config.precision
 
 
-def split_photos(config: TrainConfig) -> tuple[Photos, Photos]:
-    """Photos to learn from and photos to score on: by split or folder, else one in twenty is held out."""
-    learned = ImageFolder(config.data, split=config.split)
-    if config.val_data is not None or config.val_split is not None:
-        return learned, ImageFolder(config.val_data or config.data, split=config.val_split)
-    if len(learned) < 2:
-        raise ValueError(f"{config.data} holds one image: training needs another to hold out; or give val_data=")
-    order = np.random.default_rng(0).permutation(len(learned)).tolist()
-    count = min(config.eval_images, max(1, len(learned) // 20))
-    return Chosen(learned, order[count:]), Chosen(learned, order[:count])
-
-
 def training_attention(device: torch.device) -> AbstractContextManager[object]:
     """While open, attention runs by the kernels that train fastest on `device`.
 
@@ -376,23 +270,6 @@ def training_attention(device: torch.device) -> AbstractContextManager[object]:
     that are trained on one.
     """
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-
-
-def to_images(batch: Tensor, size: int) -> Tensor:
-    """uint8 (B, 3, s, s) -> float (B, 3, size, size) in [0, 1], shrunk with antialiasing where s > size."""
-    images = batch.float() / 255
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-
-
-def hash_of(*numbers: int) -> int:
-    """A seed from several numbers, well mixed."""
-    return int(np.random.SeedSequence(numbers).generate_state(2, np.uint64)[0] >> np.uint64(1))
-
-
-def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _write_or_compare_config(folder: Path, config: TrainConfig) -> None:

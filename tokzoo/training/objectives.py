@@ -18,11 +18,11 @@ from tokzoo.training.config import LossConfig
 
 
 class Losses(NamedTuple):
-    """`total` is what is minimised; `terms` are its unweighted parts by name."""
+    """`total` is what is minimised; `terms` are its unweighted parts by name; `output` is a tokenizer's."""
 
     total: Tensor
     terms: dict[str, Tensor]
-    output: TokenizerOutput
+    output: TokenizerOutput | None = None
 
 
 class Objective(nn.Module):
