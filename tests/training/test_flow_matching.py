@@ -1,5 +1,7 @@
 """Training of FlexTok."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,20 @@ from torch import nn
 
 import tokzoo
 from tests.helpers import some_images, tiny
+from tokzoo._torchvision import import_with_torchvision
 from tokzoo.training import train
-from tokzoo.training.config import LossConfig, TrainConfig
-from tokzoo.training.flow_matching import FROZEN, FlowMatching, draw_lengths, initialise
+from tokzoo.training.checkpoints import load_newest
+from tokzoo.training.config import FlowConfig, LossConfig, OptimizerConfig, TrainConfig
+from tokzoo.training.flow_matching import (
+    FROZEN,
+    EfficientNetTeacher,
+    FlowMatching,
+    Teacher,
+    TimmTeacher,
+    draw_lengths,
+    initialise,
+    lend,
+)
 
 
 def test_lengths_are_drawn_as_asked() -> None:
@@ -35,8 +48,10 @@ def test_an_initialised_flextok_predicts_no_velocity() -> None:
     torch.testing.assert_close(losses.total, losses.output.aux["target"].square().mean())
 
 
-class Colours(nn.Module):
+class Colours(Teacher):
     """A teacher whose features are the colours of four quarters, and a constant."""
+
+    width = 4
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         quarters = nn.functional.adaptive_avg_pool2d(images, 2)
@@ -48,7 +63,10 @@ def test_twenty_steps_lower_the_error_and_turn_patches_to_the_teacher() -> None:
     initialise(tok)
     torch.manual_seed(0)
     objective = FlowMatching(
-        LossConfig(), teacher=Colours(), teacher_width=4, width=tok.config.decoder.width, null_chance=0.0, tap=0
+        LossConfig(),
+        FlowConfig(null_chance=0.0, repa_tap=0),
+        teacher=Colours(),
+        width=tok.config.decoder.width,
     )
     optimizer = torch.optim.AdamW([*tok.parameters(), *objective.parameters()], lr=3e-3)
     images = some_images(tok, 8)
@@ -76,34 +94,106 @@ def test_the_autoencoder_can_be_kept_as_it_is() -> None:
 
 def test_without_a_condition_the_images_tokens_have_no_say() -> None:
     tok = tiny("flextok", vae=None)
-    objective = FlowMatching(LossConfig(), null_chance=1.0)
+    objective = FlowMatching(LossConfig(), FlowConfig(null_chance=1.0))
     images = some_images(tok)
     draw = objective.draw(tok, images, torch.Generator().manual_seed(0))
     one, other = (tok(images, draw=draw._replace(lengths=torch.full((2,), length))) for length in (1, 8))
     torch.testing.assert_close(one.aux["velocity"], other.aux["velocity"])
 
 
-def test_the_recipe_trains_and_leaves_the_autoencoder_alone(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
     for number, values in enumerate((some_images(tiny("flextok"), 12) * 255).byte()):
-        Image.fromarray(values.permute(1, 2, 0).numpy()).save(photos / f"{number:02}.png")
+        Image.fromarray(values.permute(1, 2, 0).numpy()).save(folder / f"{number:02}.png")
+    return folder
+
+
+def told(photos: Path, out: Path, **options) -> TrainConfig:
+    few = dict(batch_size=4, eval_images=4, device="cpu", precision="float32", workers=1)
+    return TrainConfig(data=str(photos), out=str(out), recipe="flextok", **{**few, **options})
+
+
+def test_the_recipe_trains_and_leaves_the_autoencoder_alone(tmp_path: Path, photos: Path) -> None:
     start = tiny("flextok")
     start.save_pretrained(tmp_path / "start")
-    told = TrainConfig(
-        data=str(photos),
-        out=str(tmp_path / "run"),
-        init=str(tmp_path / "start"),
-        recipe="flextok",
-        steps=3,
-        batch_size=4,
-        eval_images=4,
-        device="cpu",
-        precision="float32",
-        workers=1,
-    )
-    train(told)
+    train(told(photos, tmp_path / "run", init=str(tmp_path / "start"), steps=3))
     before, after = start.state_dict(), tokzoo.from_pretrained(tmp_path / "run" / "final").state_dict()
     moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
     assert moved
     assert not any(key.startswith(FROZEN) for key in moved)
+
+
+VIT_KL = dict(
+    encoder=dict(name="vit", patch_size=4, width=32, depth=1, num_heads=2),
+    quantizer=dict(name="kl", code_dim=4),
+    decoder=dict(name="vit", patch_size=4, width=32, depth=1, num_heads=2),
+)
+
+
+def test_an_autoencoder_lends_its_weights_to_a_flextok_that_trains_on_its_latents(tmp_path: Path, photos: Path) -> None:
+    vae = tokzoo.create_model("grid", image_size=16, **VIT_KL).eval()
+    vae.save_pretrained(tmp_path / "vae")
+    model = dict(name="flextok_d12_d12", image_size=16, vae="grid", vae_config=VIT_KL, patch_size=1, num_registers=4)
+    small = dict(width=32, depth=1, num_heads=2)
+    model |= dict(encoder=small, decoder=small, scale=[2.0], shift=[0.5, 0.0, 0.0, 0.0], steps=2)
+    final = train(told(photos, tmp_path / "run", model=model, teacher=str(tmp_path / "vae"), steps=2))
+    tok, images = tokzoo.from_pretrained(final), some_images(vae)
+    latents = vae.codes(vae.encode(images))
+    made = (latents - torch.tensor([0.5, 0.0, 0.0, 0.0])) * 2
+    seen = tok.encoder.latent_map(images)
+    torch.testing.assert_close(seen.flatten(2).transpose(1, 2), made)
+    torch.testing.assert_close(tok.decoder.paint(seen), vae.decode(vae.encode(images), clamp=False))
+    assert tok.multiple_of is None
+    assert tok.decode(tok.encode(images)).shape == images.shape
+    with pytest.raises(ValueError, match="takes 16x16 images"):
+        tok.encode(images[:, :, :8])
+
+
+def test_weights_that_are_no_autoencoders_of_it_are_refused(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(ValueError, match="needs teacher=: weights of flextok_vae_c16"):
+        train(told(photos, tmp_path / "run", model="flextok_d12_d12", overrides=SMALL, steps=1))
+    with pytest.raises(ValueError, match="stands on no autoencoder"):
+        lend(tiny("flextok", vae=None), tiny("flextok_vae"))
+    with pytest.raises(ValueError, match="teacher="):
+        lend(tiny("flextok"), tiny("kl16_vae"))
+
+
+SMALL = asdict(tiny("flextok").config)
+
+
+@pytest.mark.parametrize(
+    ("network", "grid"), [("vit_tiny_patch16_224", (2, 2)), ("tf_efficientnet_lite0", (1, 1)), (None, (2, 2))]
+)
+def test_networks_of_timm_teach_with_features_on_a_grid(network: str | None, grid: tuple[int, int]) -> None:
+    images = torch.rand(2, 3, 16, 16)
+    if network is None:
+        teacher = EfficientNetTeacher(32)
+    else:
+        sized = {"img_size": 32, "depth": 1} if network.startswith("vit") else {}
+        timm = import_with_torchvision("timm")
+        teacher = TimmTeacher(timm.create_model(network, num_classes=0, **sized).eval(), 32)
+    features = teacher(images)
+    assert features.shape == (2, teacher.width, *grid)
+    assert not torch.equal(features[0], features[1])
+
+
+def test_repas_network_learns_in_the_loop_and_resumes_exactly(tmp_path: Path, photos: Path) -> None:
+    tiny("flextok").save_pretrained(tmp_path / "start")
+    flow = FlowConfig(repa="effnet_lite0", repa_size=32, repa_tap=0, null_chance=0.0)
+    options = dict(init=str(tmp_path / "start"), flow=flow, log_every=1, ema=0.0, keep=9)
+    options |= dict(optimizer=OptimizerConfig(lr=3e-3, warmup=1))
+    whole = train(told(photos, tmp_path / "whole", steps=12, save_every=12, **options)).parent
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    alignment = [line["alignment"] for line in lines if "alignment" in line]
+    assert sum(alignment[-3:]) < 0.9 * sum(alignment[:3])
+    halves = told(photos, tmp_path / "halves", steps=12, save_every=5, **options)
+    train(replace(halves, max_seconds=0.0))
+    last = max((tmp_path / "halves").glob("step_*"))
+    assert last.name != "step_00000012"
+    train(halves)
+    one, other = (tokzoo.from_pretrained(tmp_path / run / "final").state_dict() for run in ("whole", "halves"))
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+    ended = [load_newest(tmp_path / run).objective for run in ("whole", "halves")]
+    assert ended[0] and all(torch.equal(value, ended[1][key]) for key, value in ended[0].items())

@@ -42,6 +42,31 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlowConfig:
+    """What recipe `flextok` draws in a step, and REPA's teacher.
+
+    Args:
+        density, mode_scale: of the moments, as `tokzoo.diffusion.flow.draw_times` says.
+        lengths: of the tokens kept, as `tokzoo.training.flow_matching.draw_lengths` says.
+        null_chance: of a picture without condition, for guidance.
+        repa: a network of timm by name, where patches of the decoder are to point as its features do
+            (arXiv:2410.06940); the authors take `vit_large_patch14_dinov2.lvd142m`, `effnet_lite0` works offline.
+        repa_size: pixels per side that it sees.
+        repa_weight: of the term.
+        repa_tap: the block of the decoder whose patches are compared.
+    """
+
+    density: Literal["uniform", "logit_normal", "mode"] = "mode"
+    mode_scale: float = 0.25
+    lengths: Literal["uniform", "powers_of_two", "uniform_powers_of_two"] = "powers_of_two"
+    null_chance: float = 0.1
+    repa: str | None = None
+    repa_size: int = 224
+    repa_weight: float = 1.0
+    repa_tap: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """AdamW with a linear warm-up and a cosine to `min_lr`. Norms, biases, embeddings and codebooks are not decayed.
 
@@ -80,7 +105,8 @@ class TrainConfig:
         val_data: held-out images, if they are elsewhere; without split or folder one image in twenty is held out.
         recipe: `single_stage`; `titok_two_stage` (`teacher` is then the MaskGIT-VQGAN whose codes it learns first);
             `karl` or `alit`, which train to use few tokens (`teacher` is then the base tokenizer that they begin with);
-            `flextok`, whose decoder draws: the velocity of its flow is learned (without REPA).
+            `flextok`, whose decoder draws: the velocity of its flow is learned, as `flow` says (`teacher` is then the
+            autoencoder that it stands on, which stays as it is).
         stage_one_steps: of `steps`, those of the first stage of a two-stage recipe; without a base, KARL and ALIT have
             only the second.
         batch_size: per process.
@@ -111,6 +137,7 @@ class TrainConfig:
     caption: str | None = None
     seed: int = 0
     loss: LossConfig = LossConfig()
+    flow: FlowConfig = FlowConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: float = 0.999
     precision: Precision = "auto"

@@ -6,20 +6,21 @@ B batch, P patches, D width, F features of a teacher.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.diffusion.flow import Density, draw_times
+from tokzoo import _state
+from tokzoo._torchvision import import_with_torchvision
+from tokzoo.diffusion.flow import draw_times
 from tokzoo.layers.patches import to_map, to_tokens
+from tokzoo.losses.perceptual import EfficientNetLite0Features
+from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokenizers.flextok.model import Flextok, FlowDraw
-from tokzoo.training.config import LossConfig
+from tokzoo.training.config import FlowConfig, LossConfig
 from tokzoo.training.objectives import Losses, Objective
-
-Lengths = Literal["uniform", "powers_of_two", "uniform_powers_of_two"]
-Teacher = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [0, 1] -> features on a grid (B, F, h, w)
 
 FROZEN = (  # the autoencoder, which is trained before, and positions that are waves
     "encoder.latents",
@@ -29,7 +30,7 @@ FROZEN = (  # the autoencoder, which is trained before, and positions that are w
 )
 
 
-def draw_lengths(count: int, most: int, how: Lengths, *, generator: torch.Generator) -> Tensor:
+def draw_lengths(count: int, most: int, how: str, *, generator: torch.Generator) -> Tensor:
     """How many of `most` tokens are kept, int64 (count,): nested dropout, arXiv:1402.0915.
 
     Args:
@@ -59,38 +60,26 @@ class FlowMatching(Objective):
     picture do: the term `alignment`, 1 minus the mean cosine.
 
     Args:
-        density, mode_scale: of the moments, as `draw_times` says.
-        lengths: as `draw_lengths` says.
-        null_chance: of a picture without condition, for guidance.
-        teacher: a network, e.g. `timm_teacher(...)`; with the width of its features and the weight of the term.
-        width: of the decoder, where there is a teacher.
-        tap: the block of the decoder whose patches are looked at.
+        flow: what is drawn, and the weight and place of REPA.
+        teacher: images (B, 3, H, W) in [0, 1] to features on a grid (B, F, h, w), F its `width`; None: no REPA.
+        width: D, of the decoder, where there is a teacher.
     """
 
     def __init__(
         self,
         weights: LossConfig,
+        flow: FlowConfig = FlowConfig(),  # noqa: B008  # frozen
         *,
-        density: Density = "mode",
-        mode_scale: float = 0.25,
-        lengths: Lengths = "powers_of_two",
-        null_chance: float = 0.1,
-        teacher: nn.Module | None = None,
-        teacher_width: int = 0,
+        teacher: "Teacher | None" = None,
         width: int = 0,
-        alignment: float = 1.0,
-        tap: int = 1,
     ):
         super().__init__(weights)
-        self.density, self.mode_scale, self.lengths = density, mode_scale, lengths
-        self.null_chance = null_chance
-        self.alignment = alignment
-        self.tap = tap
+        self.flow = flow
         self.project: nn.Sequential | None = None
         if teacher is not None:
             self.frozen.append(teacher.eval().requires_grad_(False))
             self.project = nn.Sequential(
-                nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, teacher_width)
+                nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, teacher.width)
             )
 
     def forward(
@@ -98,25 +87,26 @@ class FlowMatching(Objective):
     ) -> Losses:
         plain: Any = getattr(tok, "module", tok)  # DDP wraps in `module`
         draw = self.draw(plain, images, generator)
-        output = tok(images, draw=draw, tap=None if self.project is None else self.tap, **conditions)
+        output = tok(images, draw=draw, tap=None if self.project is None else self.flow.repa_tap, **conditions)
         velocity, target = output.aux["velocity"].float(), output.aux["target"].float()
         terms = {"flow": F.mse_loss(velocity, target)}
         total = self.weights.mse * terms["flow"]
         if self.project is not None:
             terms["alignment"] = self.misalignment(output.aux["tapped"], images, plain.patch_side)
-            total = total + self.alignment * terms["alignment"]
+            total = total + self.flow.repa_weight * terms["alignment"]
         return Losses(total, terms, output)
 
     def draw(self, tok: Flextok, images: Tensor, generator: torch.Generator) -> FlowDraw:
         """A step's chance, all of it from `generator`, on the images' device."""
-        decoder, count = tok._decoder(), len(images)
+        decoder: Any = tok._decoder()
+        count, flow = len(images), self.flow
         size = (decoder.channels, *(side // decoder.downsample for side in images.shape[2:]))
         device = generator.device
         drawn = FlowDraw(
-            times=draw_times(count, self.density, generator=generator, mode_scale=self.mode_scale),
+            times=draw_times(count, flow.density, generator=generator, mode_scale=flow.mode_scale),
             noise=torch.randn(count, *size, generator=generator, device=device),
-            lengths=draw_lengths(count, tok.config.num_registers, self.lengths, generator=generator),
-            null=torch.rand(count, generator=generator, device=device) < self.null_chance,
+            lengths=draw_lengths(count, tok.config.num_registers, flow.lengths, generator=generator),
+            null=torch.rand(count, generator=generator, device=device) < flow.null_chance,
         )
         return FlowDraw(*(each.to(images.device) for each in drawn))
 
@@ -130,15 +120,23 @@ class FlowMatching(Objective):
         return 1 - F.cosine_similarity(self.project(to_tokens(plane)), to_tokens(wanted), dim=-1).mean()
 
 
-class TimmTeacher(nn.Module):
-    """A frozen network of timm's as a teacher: its last feature map, or its patches without prefix tokens.
+class Teacher(nn.Module):
+    """A frozen network whose features of a picture lie on a grid: images (B, 3, H, W) in [0, 1] -> (B, F, h, w)."""
+
+    __call__: Callable[[Tensor], Tensor]
+
+    @property
+    def width(self) -> int:
+        """F, channels of a feature."""
+        raise TypeError(f"{type(self).__name__} must say its width")
+
+
+class TimmTeacher(Teacher):
+    """A network of timm's: its last feature map, or its patches without prefix tokens.
 
     Args:
-        network: a timm model; the authors take DINOv2-L, `vit_large_patch14_dinov2.lvd142m`. Any other works offline.
+        network: a timm model; the authors take DINOv2-L, `vit_large_patch14_dinov2.lvd142m`.
         size: pixels per side that pictures are brought to.
-
-    Shapes:
-        images (B, 3, H, W) in [0, 1] -> (B, F, h, w)
     """
 
     mean: Tensor
@@ -154,7 +152,6 @@ class TimmTeacher(nn.Module):
 
     @property
     def width(self) -> int:
-        """F, channels of a feature."""
         return int(self.network.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -165,6 +162,58 @@ class TimmTeacher(nn.Module):
         patches = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
         side = round(patches.shape[1] ** 0.5)
         return to_map(patches, side, side)
+
+
+class EfficientNetTeacher(Teacher):
+    """EfficientNet-Lite0's map of one feature per 16 pixels, whose weights pip brings.
+
+    Args:
+        size: pixels per side that pictures are brought to.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.features = EfficientNetLite0Features()
+        self.size = size
+
+    @property
+    def width(self) -> int:
+        return 112
+
+    def forward(self, images: Tensor) -> Tensor:
+        sized = F.interpolate(images, size=self.size, mode="bicubic", antialias=True)
+        maps: list[Tensor] = self.features(sized)
+        return maps[3]
+
+
+def build_teacher(flow: FlowConfig) -> Teacher | None:
+    """The network that `flow.repa` names, with its weights.
+
+    Raises:
+        RuntimeError: timm knows no such network.
+    """
+    if flow.repa is None:
+        return None
+    if flow.repa == "effnet_lite0":
+        return EfficientNetTeacher(flow.repa_size)
+    timm = import_with_torchvision("timm")
+    sized = {"img_size": flow.repa_size} if flow.repa.startswith("vit") else {}
+    return TimmTeacher(timm.create_model(flow.repa, pretrained=True, num_classes=0, **sized), flow.repa_size)
+
+
+def lend(tok: Flextok, vae: VisualTokenizer) -> None:
+    """Gives `tok` the weights of the autoencoder that it stands on.
+
+    Raises:
+        ValueError: a FlexTok of pixels, or weights of other names or shapes.
+    """
+    encoder: Any = tok._encoder()
+    decoder: Any = tok._decoder()
+    if encoder.latents is None:
+        raise ValueError("this FlexTok reads pixels: it stands on no autoencoder, so leave teacher= out")
+    for own, given in ((encoder.latents.encoder, vae._encoder()), (decoder.painter, vae._decoder())):
+        _state.check_fit(own.state_dict(), given.state_dict(), f"teacher={vae.name}")
+        own.load_state_dict(given.state_dict())
 
 
 @torch.no_grad()

@@ -97,7 +97,7 @@ def titok_two_stage(config: TrainConfig) -> list[Stage]:
 def flextok(config: TrainConfig) -> list[Stage]:
     """FlexTok, arXiv:2502.13967: the velocity of the decoder's flow, after an autoencoder that stays as it is.
 
-    Without weights to begin with, the transformers are initialised as muP wants them.
+    Without weights to begin with, the transformers are initialised as muP wants them, and `teacher` is the autoencoder.
     """
 
     def begin(tok: VisualTokenizer) -> VisualTokenizer:
@@ -105,9 +105,16 @@ def flextok(config: TrainConfig) -> list[Stage]:
             raise ValueError(f"recipe flextok trains a FlexTok; got a {type(tok).__name__}")
         if config.init is None:
             flow.initialise(tok)
+        if config.teacher is not None:
+            flow.lend(tok, hub.from_pretrained(config.teacher))
+        elif config.init is None and tok.config.vae is not None:
+            raise ValueError(f"recipe flextok needs teacher=: weights of {tok.config.vae}, the autoencoder; or init=")
         return tok
 
-    return [Stage(flow.FlowMatching(config.loss), ("",), config.steps, begin, frozen=flow.FROZEN)]
+    teacher = flow.build_teacher(config.flow)
+    width = 0 if teacher is None else build_model(config).config.decoder.width  # which REPA reads
+    objective = flow.FlowMatching(config.loss, config.flow, teacher=teacher, width=width)
+    return [Stage(objective, ("",), config.steps, begin, frozen=flow.FROZEN)]
 
 
 def adaptive_length(config: TrainConfig) -> list[Stage]:
