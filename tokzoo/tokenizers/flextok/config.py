@@ -58,7 +58,13 @@ class FlextokConfig:
 FLEXTOK_D12_D12 = FlextokConfig()
 FLEXTOK_D18_D18 = FlextokConfig(encoder=D18, decoder=D18)
 FLEXTOK_D18_D28 = FlextokConfig(encoder=D18, decoder=D28)
-
+FLEXTOK_NANO = FlextokConfig(  # ours: 64x64 photos to 1 to 32 tokens
+    image_size=64,
+    vae="vit_kl_nano",
+    num_registers=32,
+    encoder=TransformerSize(width=96, depth=3, num_heads=3),
+    decoder=TransformerSize(width=96, depth=4, num_heads=3),
+)
 TINY = FlextokConfig(
     image_size=16,
     vae_config=dict(width=8, multipliers=(1, 2), num_blocks=1, code_dim=4, groups=4),

@@ -126,4 +126,12 @@ ARCHITECTURES = (
     _published("flextok_d12_d12", sizes.FLEXTOK_D12_D12, in1k=4.20),
     _published("flextok_d18_d18", sizes.FLEXTOK_D18_D18, in1k=1.61),
     _published("flextok_d18_d28", sizes.FLEXTOK_D18_D28, in1k=1.45, dfn=None),
+    Architecture(
+        name="flextok_nano",
+        family="flextok",
+        model="tokzoo.tokenizers.flextok.model:Flextok",
+        config=sizes.FLEXTOK_NANO,
+        token_type="discrete",
+        paper="2502.13967",
+    ),
 )
