@@ -5,7 +5,7 @@ import contextlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -25,6 +25,7 @@ CANDIDATES = (WEIGHTS, "pytorch_model.bin", "diffusion_pytorch_model.safetensors
 FORMAT = "tokzoo"  # marks a config.json of ours
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # a name that ends so is a file's
 Part = Literal["encoder", "decoder"]
+PAIRING = ("tokenizer", "classes", "sampling")  # what a generator knows beside its sizes
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Found:
         ours: saved by `save_pretrained`, so no key rules apply.
         config_file: config.json, where there is one.
         other_half: the decoder's file, where `file` is the encoder's alone.
+        pairing: of a generator: its tokenizer, the names of its classes, and how it samples.
     """
 
     architecture: Architecture
@@ -47,6 +49,7 @@ class Found:
     ours: bool
     config_file: Path | None = None
     other_half: Path | None = None
+    pairing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def files(self) -> list[Path]:
@@ -82,6 +85,8 @@ def create_model(
         return from_pretrained(name, device=device, dtype=dtype, **overrides)
     model = _build(architecture, registry.override(architecture.config, overrides))
     model.name = architecture.full_name(weights) if "." in name and weights else architecture.name
+    if tokenizer is not None:
+        model.read_tokenizer(tokenizer)
     return model.to(device=device, dtype=dtype)
 
 
@@ -129,6 +134,8 @@ def from_pretrained(
         model.keep_part(part)
     load_weights(model, found.file, converted=found.ours, architecture=found.architecture, other_half=found.other_half)
     model.name = found.name
+    for key, value in found.pairing.items():
+        setattr(model, key, value)
     return model.to(device=device, dtype=dtype).eval()
 
 
@@ -212,6 +219,7 @@ def save_pretrained(model: "VisualTokenizer", folder: str | Path, *, dtype: "tor
         "architecture": architecture_of(model).name,
         "name": model.name,
         "config": asdict(model.config),
+        **{name: getattr(model, name) for name in PAIRING if hasattr(model, name)},
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -318,7 +326,15 @@ def _registered(name: str, options: Download) -> Found:
         name=full_name,
         by_hand=f'and load it: tokzoo.from_pretrained("{full_name}", file=PATH)',
     )
-    return Found(architecture, full_name, _told(architecture, file), file, ours=False)
+    return Found(
+        architecture, full_name, _told(architecture, file), file, ours=False, pairing=_pairing(architecture, weights)
+    )
+
+
+def _pairing(architecture: Architecture, weights: Weights) -> dict[str, Any]:
+    if architecture.kind != "generator":
+        return {}
+    return {"tokenizer": weights.tokenizer, "sampling": dict(weights.sampling)}
 
 
 def _given(name: str, path: Path) -> Found:
@@ -344,7 +360,15 @@ def _given(name: str, path: Path) -> Found:
         check_hash(file, source.sha256.get(file.name))
     full_name = architecture.full_name(weights)
     _warn_of_licence(full_name, weights)
-    return Found(architecture, full_name, _told(architecture, file), file, ours=False, other_half=other_half)
+    return Found(
+        architecture,
+        full_name,
+        _told(architecture, file),
+        file,
+        ours=False,
+        other_half=other_half,
+        pairing=_pairing(architecture, weights),
+    )
 
 
 def _on_hub(repo: str, subfolder: str | None, options: Download) -> Found:
@@ -386,7 +410,10 @@ def _described(config_file: Path, file: Path) -> Found:
         if name not in known or not isinstance(fields, dict):
             raise ValueError(f"{config_file} is of the architecture {name!r}, which tokzoo {_version()} does not know")
         config = registry.override(known[name].config, fields)
-        return Found(known[name], described.get("name"), config, file, ours=True, config_file=config_file)
+        pairing = {key: registry.as_tuples(described[key]) for key in PAIRING if key in described}
+        return Found(
+            known[name], described.get("name"), config, file, ours=True, config_file=config_file, pairing=pairing
+        )
     for architecture in known.values():
         config = _read_published(architecture, described)
         if config is not None:

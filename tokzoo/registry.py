@@ -40,6 +40,8 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.generators.ibq.weights",
     "tokzoo.generators.mar.weights",
     "tokzoo.generators.maskgit.weights",
+    "tokzoo.generators.open_magvit2.weights",
+    "tokzoo.generators.on_codes.weights",
     "tokzoo.generators.rar.weights",
     "tokzoo.generators.tokenbridge.weights",
     "tokzoo.generators.var.weights",
@@ -304,12 +306,14 @@ def override(config: Any, changes: dict[str, Any]) -> Any:
     if unknown:
         raise TypeError(f"{type(config).__name__} has no field {', '.join(unknown)}; it has {', '.join(known)}")
     values = {
-        name: override(known[name], value) if is_dataclass(known[name]) and isinstance(value, dict) else _tuples(value)
+        name: override(known[name], value)
+        if is_dataclass(known[name]) and isinstance(value, dict)
+        else as_tuples(value)
         for name, value in changes.items()
     }
     return replace(config, **values)
 
 
-def _tuples(value: Any) -> Any:
+def as_tuples(value: Any) -> Any:
     """JSON and YAML have lists where configs have tuples."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value

@@ -57,3 +57,47 @@ def decode(
     tok = hub.from_pretrained(model or archives.tokenizer_of(Path(file)), device=device)
     written = archives.decode_photos(tok, Path(file), Path(out), any_tokenizer=any_tokenizer)
     print(f"{len(written)} pictures in {out}")
+
+
+def tokenize(
+    photos: str,
+    tokenizer: str = DEFAULT,
+    out: str = "tokens",
+    where: list[str] | None = None,
+    label_column: str = "label",
+    variants: int = 8,
+    held_out: float = 0.05,
+    seed: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Encode a labelled set of photos once, in several crops, to train a generator from: tokzoo train --data OUT.
+
+    Args:
+        photos: folder, zip or tars of photos; labels are a manifest's, or the names of folders.
+        tokenizer: a registered name, hub repository or folder.
+        out: folder to write to; shards that are there stay.
+        where: take only rows of the manifest with one of these values in a column: COLUMN=VALUE|VALUE.
+        label_column: of the manifest.
+        variants: of each photo: its centre square, its mirror, then random crops.
+        held_out: share of each class to score on.
+        seed: decides what is held out and how photos are cropped.
+        device: torch device.
+    """
+    from tokzoo import hub
+    from tokzoo.data.readers import ImageFolder
+    from tokzoo.data.tokens import tokenize as write
+
+    tok = hub.from_pretrained(tokenizer, device=device)
+    listed = ImageFolder(photos, where=_columns(where or []), label_column=label_column)
+    written = write(tok, listed, Path(out), variants=variants, held_out=held_out, seed=seed)
+    classes = len(set(listed.labels or []))
+    print(f"{len(listed)} photos of {classes} classes in {variants} variants: {len(written)} files in {out}")
+
+
+def _columns(conditions: list[str]) -> dict[str, list[str]]:
+    """COLUMN=VALUE|VALUE ... -> the values of each column."""
+    for condition in conditions:
+        if "=" not in condition:
+            raise ValueError(f"--where takes COLUMN=VALUE|VALUE; got {condition!r}")
+    pairs = [condition.split("=", 1) for condition in conditions]
+    return {column: values.split("|") for column, values in pairs}

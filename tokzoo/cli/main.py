@@ -18,6 +18,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "reconstruct": commands.reconstruct,
     "encode": files.encode,
     "decode": files.decode,
+    "tokenize": files.tokenize,
     "compare": commands.compare,
     "eval": evaluate.evaluate,
     "leaderboard": evaluate.leaderboard,

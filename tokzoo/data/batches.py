@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from tokzoo.images import Resample, resize_and_crop
 
-__all__ = ["Chosen", "Photos", "Prefetcher", "TrainingImages", "evaluation_images"]
+__all__ = ["Chosen", "Photos", "Prefetcher", "TrainingImages", "evaluation_images", "shown", "to_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +95,15 @@ class TrainingImages:
             flip: mirror half of the crops.
         """
         rng = np.random.default_rng((seed, step, 1))  # 1 keeps it apart from (seed, epoch)
+        return self.crops(self.indices(step, seed=seed, batch_size=batch_size), rng, flip=flip)
+
+    def crops(self, rows: Sequence[int], rng: np.random.Generator, *, flip: bool = True) -> Tensor:
+        """A random crop of each of these photos: uint8 (B, 3, S, S)."""
         side = int(rng.integers(self.image_size, self.largest_crop, endpoint=True))
-        positions = rng.random((batch_size, 2))
-        mirrored = rng.random(batch_size) < 0.5 if flip else np.zeros(batch_size, dtype=bool)
-        crops = np.empty((batch_size, 3, side, side), dtype=np.uint8)
-        for row, index in enumerate(self.indices(step, seed=seed, batch_size=batch_size)):
+        positions = rng.random((len(rows), 2))
+        mirrored = rng.random(len(rows)) < 0.5 if flip else np.zeros(len(rows), dtype=bool)
+        crops = np.empty((len(rows), 3, side, side), dtype=np.uint8)
+        for row, index in enumerate(rows):
             photo = self._cache[index] if self._cache else self._decode(index)
             top, left = (int(u * (size - side + 1)) for u, size in zip(positions[row], photo.shape[1:], strict=True))
             crop = photo[:, top : top + side, left : left + side]
@@ -107,8 +112,7 @@ class TrainingImages:
 
     def indices(self, step: int, *, seed: int, batch_size: int) -> list[int]:
         """Which photos `batch` shows."""
-        places = range(step * batch_size, (step + 1) * batch_size)
-        return [int(_permutation(seed, place // len(self), len(self))[place % len(self)]) for place in places]
+        return shown(len(self), step, seed=seed, batch_size=batch_size)
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
         """Photo `index` at the size to crop from, (3, H, W): a crop's rows are then contiguous."""
@@ -142,6 +146,12 @@ class TrainingImages:
             return photos
         logger.info("the photos fill more than %d bytes: they are decoded for every batch", cache_bytes)
         return []
+
+
+def shown(count: int, step: int, *, seed: int, batch_size: int) -> list[int]:
+    """Which of `count` samples batch `step` shows: an epoch shows each once; batches run on across its end."""
+    places = range(step * batch_size, (step + 1) * batch_size)
+    return [int(_permutation(seed, place // count, count)[place % count]) for place in places]
 
 
 @lru_cache(maxsize=4)
@@ -221,3 +231,11 @@ def evaluation_images(
         square = resize_and_crop(Image.fromarray(photos[index]), image_size, resample=resample)
         squares[index] = np.asarray(square)
     return torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous()
+
+
+def to_images(batch: Tensor, size: int) -> Tensor:
+    """uint8 (B, 3, s, s) -> float (B, 3, size, size) in [0, 1], shrunk with antialiasing where s > size."""
+    images = batch.float() / 255
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from zipfile import BadZipFile, ZipFile, is_zipfile
@@ -33,6 +34,8 @@ class ImageFolder:
     Args:
         path: the folder, zip or tar, or a folder of tars that are shards of one set.
         split: take only the manifest's rows of this split. None: all.
+        where: take only rows of which these columns have one of these values, `{"licence": ["MIT", "CC0-1.0"]}`.
+        label_column: of the manifest.
         skip_unreadable: decode every image once now, leave out those that cannot be read, and log how many.
 
     Attributes:
@@ -42,11 +45,20 @@ class ImageFolder:
 
     Raises:
         FileNotFoundError: no such folder, zip or tar, or a manifest row without its file.
-        ValueError: no images, a split that the manifest lacks, or a link that leads out of the folder.
+        ValueError: no images, a split, column or value that the manifest lacks, or a link that leads out of the folder.
     """
 
-    def __init__(self, path: str | Path, *, split: str | None = None, skip_unreadable: bool = False):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        split: str | None = None,
+        where: Mapping[str, Sequence[str]] | None = None,
+        label_column: str = "label",
+        skip_unreadable: bool = False,
+    ):
         self.path = Path(path)
+        self._where, self._label_column = {**(where or {})}, label_column
         self._files: _Files = _open_files(self.path)
         rows = self._manifest_rows(split) if MANIFEST in self._files.names else self._unlisted_rows(split)
         if skip_unreadable:
@@ -90,14 +102,32 @@ class ImageFolder:
                     f"{MANIFEST} of {self.path} has no split {split!r}; it has {', '.join(splits) or 'none'}"
                 )
             rows = [row for row in rows if row["split"] == split]
+        if self._label_column != "label" and self._label_column not in rows[0]:
+            raise ValueError(
+                f"{MANIFEST} of {self.path} has no column {self._label_column!r}; it has {', '.join(rows[0])}"
+            )
+        rows = self._chosen(rows)
         if absent := [row["file"] for row in rows if row["file"] not in self._files.names]:
             raise FileNotFoundError(
                 f"{MANIFEST} lists {len(absent)} files that {self.path} does not hold: {', '.join(absent[:10])}"
             )
-        return sorted((row["file"], row.get("label")) for row in rows)
+        return sorted((row["file"], row.get(self._label_column)) for row in rows)
+
+    def _chosen(self, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+        """Rows that are as `where` asks."""
+        for column, wanted in self._where.items():
+            there = {row.get(column) for row in rows}
+            unknown = [value for value in wanted if value not in there]
+            if unknown:
+                known = ", ".join(sorted(str(value) for value in there)[:20])
+                raise ValueError(f"no row of {MANIFEST} has {column}={unknown[0]!r}; there are {known}")
+            rows = [row for row in rows if row.get(column) in wanted]
+        return rows
 
     def _unlisted_rows(self, split: str | None) -> list[tuple[str, str | None]]:
         """(name, name of its folder) of every image file, sorted."""
+        if self._where:
+            raise ValueError(f"where= reads the columns of a {MANIFEST}, and {self.path} has none")
         if split is not None:
             raise ValueError(f"split={split!r} needs a {MANIFEST}, and {self.path} has none; leave the split out")
         images = [

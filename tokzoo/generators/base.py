@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tokzoo.generators.sampling import Schedule, check_knobs, draw, guidance_at, guide
 from tokzoo.layers.causal import KvCache
+from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Grid, Layout, Tokens, TokenSpec
 from tokzoo.tokens import Sequence as Row
 
@@ -35,6 +36,9 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.name: str | None = None  # the full registered name, once known
+        self.tokenizer: str | None = None  # full name, or place, of the one that decodes what it makes
+        self.classes: tuple[str, ...] = ()  # names of the labels, where they are known
+        self.sampling: dict[str, Any] = {}  # options of `sample` that it was judged with
 
     # what it says of itself
 
@@ -76,7 +80,16 @@ class Generator(nn.Module):
         if not fits or (not isinstance(spec.layout, Grid) and self.config.num_tokens > spec.lengths[1]):
             raise ValueError(f"this generator's tokens lie on {self.layout}, the tokenizer's on {spec.layout}")
 
+    def read_tokenizer(self, tok: VisualTokenizer) -> None:
+        """Learns whose tokens it makes. Raises ValueError unless they fit."""
+        self.check_pair(tok.token_spec)
+        self.tokenizer = tok.name
+
     # the public door
+
+    def forward(self, tokens: Tokens, labels: Labels, **options: Any) -> Tensor:
+        """The loss, so that what wraps a module can wrap training."""
+        return self.loss(tokens, labels, **options)
 
     def sample(self, labels: Labels, **options: Any) -> Tokens:
         """Tokens of each label in turn; what `options` there are, each kind of generator says."""

@@ -67,6 +67,21 @@ class FlowConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """How a generator learns tokens.
+
+    Args:
+        label_dropout: share of samples shown no class, for guidance.
+        random_until, raster_from: of RAR: shares of the run; all orders are random before the first, fewer and fewer up
+            to the second, and none after it. arXiv:2411.00776, section 3.2.
+    """
+
+    label_dropout: float = 0.1
+    random_until: float = 0.5
+    raster_from: float = 0.75
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """AdamW with a linear warm-up and a cosine to `min_lr`. Norms, biases, embeddings and codebooks are not decayed.
 
@@ -94,13 +109,14 @@ class TrainConfig:
     """One training run.
 
     Args:
-        data: a folder of images (any depth), or a zip with images.
+        data: a folder of images (any depth), or a zip with images; for a generator a folder of `tokzoo tokenize`.
         out: folder for checkpoints, logs and the final model; a run that was stopped there goes on where it was.
         model: a registered name, `titok_nano` if nothing is said; `overrides` change fields of its config. Or all in
             one, `{name: grid, encoder: {name: cnn}, ...}`, name and overrides.
         init: weights to start from, anything that `tokzoo.from_pretrained` takes; without `model` it says the model
             too. Weights of another architecture than `model` are taken if all their names and shapes fit.
         freeze: prefixes of parameter names that stay as they are (`encoder`, `quantizer`, `decoder.head` ...).
+        tokenizer: of which a generator learns the tokens; `model` is then one, and `generation` says how it learns.
         split, val_split: of a manifest.csv in `data`.
         val_data: held-out images, if they are elsewhere; without split or folder one image in twenty is held out.
         recipe: `single_stage`; `titok_two_stage` (`teacher` is then the MaskGIT-VQGAN whose codes it learns first);
@@ -126,6 +142,7 @@ class TrainConfig:
     overrides: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
     freeze: tuple[str, ...] = ()
+    tokenizer: str | None = None
     split: str | None = None
     val_data: str | None = None
     val_split: str | None = None
@@ -138,6 +155,7 @@ class TrainConfig:
     seed: int = 0
     loss: LossConfig = LossConfig()
     flow: FlowConfig = FlowConfig()
+    generation: GenerationConfig = GenerationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: float = 0.999
     precision: Precision = "auto"
@@ -186,8 +204,9 @@ FREE_ON_RESUME = frozenset(
 def differences(saved: dict[str, Any], config: TrainConfig) -> list[str]:
     """Fields in which a run that is to be continued differs from `config`, as `name: saved -> asked`."""
     asked = plain(config)
+    before = plain(TrainConfig(data="", out="")) | saved  # a field may be younger than the run
     names = [entry.name for entry in fields(config) if entry.name not in FREE_ON_RESUME]
-    return [f"{name}: {saved.get(name)!r} -> {asked[name]!r}" for name in names if saved.get(name) != asked[name]]
+    return [f"{name}: {before[name]!r} -> {asked[name]!r}" for name in names if before[name] != asked[name]]
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def averaged_model(run: str | Path) -> tuple[VisualTokenizer, checkpoints.Checkp
     config = yaml.safe_load((run / "config.yaml").read_text())
     if config["stage_one_steps"]:
         raise ValueError(f"{run} is a run of several stages; let it end, its model is then in {run / 'final'}")
-    begun = {name: config[name] for name in ("data", "out", "model", "overrides", "init")}
+    begun = {name: config.get(name) for name in ("data", "out", "model", "overrides", "init", "tokenizer")}
     tok = build_model(TrainConfig(**begun))
     tok.load_state_dict({**checkpoint.model, **checkpoint.ema})
     return tok.eval(), checkpoint

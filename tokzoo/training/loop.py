@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from tokzoo._files import write_atomically
 from tokzoo.data.batches import Prefetcher
+from tokzoo.generators.base import Generator
 from tokzoo.training import checkpoints
 from tokzoo.training.config import TrainConfig, differences, plain
 from tokzoo.training.ema import Ema
@@ -23,6 +24,7 @@ from tokzoo.training.objectives import Losses
 from tokzoo.training.optimizers import build_optimizers, freeze, learning_rate
 from tokzoo.training.photo_work import PhotoWork
 from tokzoo.training.recipes import build_model, build_stages
+from tokzoo.training.token_work import TokenWork
 from tokzoo.training.work import Span, Work, hash_of
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class Run:
         config = self.config
         stages = build_stages(config)
         model = build_model(config)
-        kind: type[Work] = PhotoWork
+        kind: type[Work] = TokenWork if isinstance(model, Generator) else PhotoWork
         checkpoint = checkpoints.load_newest(self.folder)
         if checkpoint is not None:
             self.seconds_before = checkpoint.seconds

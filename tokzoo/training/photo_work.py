@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.data.batches import Chosen, Photos, TrainingImages, evaluation_images
+from tokzoo.data.batches import Chosen, Photos, TrainingImages, evaluation_images, to_images
 from tokzoo.data.readers import ImageFolder
 from tokzoo.losses.reconstruction import psnr
 from tokzoo.quantizers.usage import MOST_VALUES, CodeUse
@@ -47,7 +46,6 @@ class PhotoWork(Work):
         data: PhotoData,
     ):
         super().__init__(config, accelerator, model, stage, span, data)
-        self.data = data
         self.held_out = data.held_out.to(accelerator.device)
         self._shown = self.held_out  # the images of the last step
         self.code_use = self._code_use()
@@ -159,11 +157,3 @@ def split_photos(config: TrainConfig) -> tuple[Photos, Photos]:
     order = np.random.default_rng(0).permutation(len(learned)).tolist()
     count = min(config.eval_images, max(1, len(learned) // 20))
     return Chosen(learned, order[count:]), Chosen(learned, order[:count])
-
-
-def to_images(batch: Tensor, size: int) -> Tensor:
-    """uint8 (B, 3, s, s) -> float (B, 3, size, size) in [0, 1], shrunk with antialiasing where s > size."""
-    images = batch.float() / 255
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)

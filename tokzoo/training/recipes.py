@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from tokzoo import _state, hub
+from tokzoo.data.tokens import classes_of
+from tokzoo.generators.base import Generator
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokenizers.flextok.model import Flextok
 from tokzoo.training import adaptive_length as adaptive
 from tokzoo.training import flow_matching as flow
 from tokzoo.training.config import TrainConfig
+from tokzoo.training.likelihood import Likelihood
 from tokzoo.training.objectives import Objective, ProxyCodes, Reconstruction
 
 DEFAULT_MODEL = "titok_nano"
@@ -42,6 +47,8 @@ def build_model(config: TrainConfig) -> VisualTokenizer:
     Raises:
         ValueError: weights of another architecture that do not fit.
     """
+    if config.tokenizer is not None:
+        return build_generator(config)
     if config.init is None:
         return hub.create_model(str(config.model or DEFAULT_MODEL), **config.overrides)
     given = hub.from_pretrained(config.init)
@@ -53,8 +60,29 @@ def build_model(config: TrainConfig) -> VisualTokenizer:
     return tok
 
 
+def build_generator(config: TrainConfig) -> Generator:
+    """The generator that a run begins with, for its tokenizer's tokens and the classes of its data.
+
+    Raises:
+        ValueError: no generator, or one whose tokens or classes are others.
+    """
+    tok, classes = hub.from_pretrained(str(config.tokenizer)), classes_of(Path(config.data))
+    if config.init is None:
+        known = {"num_classes": len(classes), **config.overrides}
+        model: Any = hub.create_model(str(config.model), tokenizer=tok, **known)
+    else:
+        model = hub.from_pretrained(config.init, **config.overrides)
+        model.read_tokenizer(tok)
+    if model.config.num_classes != len(classes):
+        raise ValueError(f"the generator has {model.config.num_classes} classes; {config.data} has {len(classes)}")
+    model.classes = classes
+    return model
+
+
 def build_stages(config: TrainConfig) -> list[Stage]:
     """The stages of the run's recipe."""
+    if config.tokenizer is not None:
+        return [Stage(Likelihood(config.generation, config.steps), ("",), config.steps)]
     match config.recipe:
         case "single_stage":
             return [Stage(Reconstruction(config.loss), ("",), config.steps)]

@@ -43,6 +43,7 @@ class Work:
         self, config: TrainConfig, accelerator: "Accelerator", model: Any, stage: Stage, span: Span, data: Any
     ):
         self.config, self.accelerator, self.span, self.stage = config, accelerator, span, stage
+        self.data = data
         self.model = model.to(accelerator.device).train()
         self.objective = stage.objective.place(accelerator.device)
         self.adversary: torch.optim.Optimizer | None = None  # optimizer of the objective's discriminator

@@ -14,18 +14,22 @@ from tokzoo.tokens import TokenSpec
 
 
 class GptBlock(nn.Module):
-    """x += Attention(RMS x); x += SwiGLU(RMS x), without biases. arXiv:2302.13971, section 2.2."""
+    """x += Attention(RMS x); x += SwiGLU(RMS x), without biases. arXiv:2302.13971, section 2.2.
+
+    `dropout` is the share of either sum that is left out in training.
+    """
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int):
         super().__init__()
+        self.dropout = 0.0
         self.norm1 = RmsNorm(dim)
         self.attn = CausalAttention(dim, num_heads, bias=False)
         self.norm2 = RmsNorm(dim)
         self.mlp = SwiGlu(dim, mlp_dim)
 
     def forward(self, hidden: Tensor, **where: Any) -> Tensor:
-        hidden = hidden + self.attn(self.norm1(hidden), **where)
-        return hidden + self.mlp(self.norm2(hidden))
+        hidden = hidden + F.dropout(self.attn(self.norm1(hidden), **where), self.dropout, self.training)
+        return hidden + F.dropout(self.mlp(self.norm2(hidden)), self.dropout, self.training)
 
 
 class TextProjection(nn.Module):
@@ -56,7 +60,7 @@ class Gpt(Autoregressive):
     def __init__(self, config: GptConfig):
         super().__init__(config)
         check_config(config)
-        self.embed = nn.Embedding(config.codebook_size, config.width)
+        self.embed = self._new_embed()
         self.condition_embed: nn.Module = (
             TextProjection(config.text_tokens, config.text_dim, config.width)
             if config.text_tokens
@@ -76,11 +80,11 @@ class Gpt(Autoregressive):
             self.block(config.width, config.num_heads, config.mlp_dim) for _ in range(config.depth)
         )
         self.norm = RmsNorm(config.width)
-        self.head = nn.Linear(config.width, config.codebook_size, bias=False)
+        self.head = self._new_head()
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
-        nn.init.zeros_(self.head.weight)
+        self._silence()
 
     @classmethod
     def fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
@@ -118,7 +122,20 @@ class Gpt(Autoregressive):
         config: GptConfig = self.config
         room = config.condition_tokens + length
         head_dim = config.width // config.num_heads
-        return [KvCache(batch, config.num_heads, room, head_dim, self.embed.weight) for _ in range(config.depth)]
+        like = next(self.parameters())
+        return [KvCache(batch, config.num_heads, room, head_dim, like) for _ in range(config.depth)]
+
+    def _new_embed(self) -> nn.Module:
+        """Indices (B, n) -> (B, n, D)."""
+        return nn.Embedding(self.config.codebook_size, self.config.width)
+
+    def _new_head(self) -> nn.Module:
+        """Hidden vectors -> logits."""
+        return nn.Linear(self.config.width, self.config.codebook_size, bias=False)
+
+    def _silence(self) -> None:
+        """An untrained model says that all tokens are as likely."""
+        nn.init.zeros_(self.head.weight)  # type: ignore[arg-type]
 
     def _forward(self, fresh: Tensor, condition: Condition, caches: list[KvCache] | None) -> Tensor:
         """The condition, if the caches do not hold it, and tokens (B, n) -> normed hidden vectors."""
