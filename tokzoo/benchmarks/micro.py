@@ -13,6 +13,7 @@ from tokzoo.benchmarks.timing import Timing, cpu_speedup, speedup
 OURS = "tokzoo"  # the name of our own way in every comparison; the others are baselines
 
 MICRO = {  # name -> "module:function", called as function(device=..., rounds=...), which gives Comparisons
+    "dimension_head": "tokzoo.benchmarks.dimension_head:compare",
     "dimension_wise": "tokzoo.benchmarks.dimension_wise:compare",
     "metrics": "tokzoo.benchmarks.metrics:compare",
     "nearest": "tokzoo.benchmarks.nearest:compare",

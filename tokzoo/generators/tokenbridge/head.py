@@ -41,10 +41,10 @@ class DimensionHead(nn.Module):
         """
         told = self.tell(features)
         first = told[:, :1] if as_sampled else told[:, :1] - self.steps[0]
-        hidden = torch.cat([first, self._embedded(codes[:, :-1])], dim=1) + self.positions
+        hidden = torch.cat([first, self.embedded(codes[:, :-1])], dim=1) + self.positions
         for block in self.blocks:
             hidden = block(hidden, told)
-        return (torch.einsum("nce,cke->nck", self._normed(hidden, told), self.out) + self.out_bias).float()
+        return (torch.einsum("nce,cke->nck", self.normed(hidden, told), self.out) + self.out_bias).float()
 
     def tell(self, features: Tensor) -> Tensor:
         """Features (N, D) -> what each step is told, (N, C, E)."""
@@ -65,7 +65,7 @@ class DimensionHead(nn.Module):
         hidden = (now if before is None else self.embed[step - 1][before].unsqueeze(1)) + self.positions[step]
         for block, cache in zip(self.blocks, caches, strict=True):
             hidden = block(hidden, now, cache)
-        return F.linear(self._normed(hidden, now).squeeze(1), self.out[step], self.out_bias[step]).float()
+        return F.linear(self.normed(hidden, now).squeeze(1), self.out[step], self.out_bias[step]).float()
 
     def sample(self, features: Tensor, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Codes (N, C) of features (N, D)."""
@@ -75,10 +75,11 @@ class DimensionHead(nn.Module):
             drawn.append(draw(logits, temperature=temperature, generator=generator))
         return torch.stack(drawn, dim=1)
 
-    def _embedded(self, codes: Tensor) -> Tensor:
-        """Each code (N, C - 1) from the table of its own channel."""
+    def embedded(self, codes: Tensor) -> Tensor:
+        """The first codes (N, n), each from the table of its own channel, (N, n, E)."""
         return self.embed[torch.arange(codes.shape[1], device=codes.device), codes]
 
-    def _normed(self, hidden: Tensor, told: Tensor) -> Tensor:
+    def normed(self, hidden: Tensor, told: Tensor) -> Tensor:
+        """What the last block gives (N, n, E) as the outputs read it."""
         scale, shift = self.modulation(F.silu(told)).chunk(2, dim=-1)  # the blocks have the shift first
         return self.final_norm(self.norm(hidden)) * (1 + scale) + shift

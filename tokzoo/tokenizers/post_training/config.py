@@ -13,11 +13,14 @@ class PostTrainingConfig:
         base: registered name of the continuous tokenizer's architecture.
         base_config: the fields of its config, nested ones as mappings; lists are kept as tuples.
         levels: values per channel.
+        means, spreads: of the channels over the photos that the tables were fitted to, if they were fitted.
     """
 
     base: str
     base_config: Mapping[str, Any] = field(default_factory=dict)
     levels: tuple[int, ...] = ()
+    means: tuple[float, ...] = ()
+    spreads: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_config", _tuples(self.base_config))

@@ -150,6 +150,8 @@ def quantize(
     """A discrete tokenizer of a continuous one, without training; it shares the networks of `tok`.
 
     Args:
+        tok: a continuous tokenizer; or one that this function made, which is quantized anew, around the means and by
+            the spreads that it was calibrated to.
         levels: values per channel.
         bins: `normal`, as published: equally likely bins of a normal distribution; `uniform`; `lloyd_max`, of least
             error on the photos of `calibration`.
@@ -164,6 +166,8 @@ def quantize(
         ValueError: a tokenizer of indices; levels that are no power of two with published bins; a calibration that is
             missing, too small or of another tokenizer, or a channel that does not vary over it.
     """
+    known = tok.config if isinstance(tok, PostTraining) else None
+    tok = tok.base if isinstance(tok, PostTraining) else tok
     check_base(tok)
     if bins not in get_args(Bins):
         raise ValueError(f"bins must be one of {', '.join(get_args(Bins))}; got {bins!r}")
@@ -175,7 +179,10 @@ def quantize(
         raise ValueError(f"bits_per_token goes with bins='lloyd_max'; got {bins!r}")
     spec = tok.token_spec
     counts = (levels,) * spec.channels
-    if calibration is None:
+    fitted = calibration is not None
+    if calibration is None and known is not None and known.means:
+        means, spreads, fitted = torch.tensor(known.means), torch.tensor(known.spreads), True
+    elif calibration is None:
         means, spreads = torch.full((spec.channels,), spec.shift), torch.full((spec.channels,), 1 / spec.scale)
     else:
         seen = calibration if isinstance(calibration, Calibration) else calibrate(tok, calibration)
@@ -197,7 +204,13 @@ def quantize(
             else uniform_table(levels, low=low, high=high)
         )
         tables = [mean + spread * table for mean, spread in zip(means, spreads, strict=True)]
-    config = PostTrainingConfig(base=hub.architecture_of(tok).name, base_config=asdict(tok.config), levels=counts)
+    config = PostTrainingConfig(
+        base=hub.architecture_of(tok).name if known is None else known.base,
+        base_config=asdict(tok.config),
+        levels=counts,
+        means=tuple(means.tolist()) if fitted else (),
+        spreads=tuple(spreads.tolist()) if fitted else (),
+    )
     made = PostTraining(config, tok).to(tok.device)
     made.quantizer.load_tables(tables)
     return made.eval()
