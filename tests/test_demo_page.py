@@ -90,6 +90,17 @@ def test_an_ordered_tokenizer_shows_its_prefixes_and_a_curve_over_them(tmp_path:
     assert "ordered, 2 tokens" in page and "tiny.photos64, 4 tokens" in page and "JPEG, quality 30" in page
 
 
+def test_ordered_tokenizers_share_a_sheet_of_their_prefixes(tmp_path: Path) -> None:
+    shown = ordered()
+    page = write_demo([shown, result()], tmp_path / "one").read_text()
+    assert page.count('src="lengths.png"') == 1
+    one = Image.open(tmp_path / "one" / "lengths.png")
+    write_demo([shown, replace(shown, tokenizer="other")], tmp_path / "two")
+    two = Image.open(tmp_path / "two" / "lengths.png")
+    assert two.width == one.width and two.height > 1.5 * one.height
+    assert not (write_demo([result()], tmp_path / "none").parent / "lengths.png").exists()
+
+
 def test_continuous_tokens_have_no_place_on_the_plot(tmp_path: Path) -> None:
     page = write_demo([continuous()], tmp_path).read_text()
     assert "rate_distortion" not in page and not list(tmp_path.glob("*.png"))

@@ -18,6 +18,7 @@ __all__ = ["DemoResult", "PhotoResult", "Prefix", "write_demo"]
 
 _STRIP_WIDTH = 480  # pixels; about 330 wide on the page
 _SHEET_PAIRS = 3  # photos in a row of the contact sheet
+_LENGTHS_PHOTOS = 4  # on the sheet of prefixes
 _CODECS: tuple[Codec, ...] = ("JPEG", "WebP")
 _SHOWN_QUALITIES = (1, 10, 30, 60, 90)  # of a codec, in the table
 
@@ -136,7 +137,7 @@ def write_demo(results: Sequence[DemoResult], folder: str | Path) -> Path:
                 _save(prefix.image, folder / slug / f"{photo_slug}.first_{prefix.num_tokens}.png")
             figures.append(_photo_html(photo, f"{slug}/{photo_slug}", result.bits_per_image))
         sections.append(_section_html(result, slug, figures))
-    sections.insert(0, _rates_html(results, folder))
+    sections[:0] = [_lengths_html(results, folder), _rates_html(results, folder)]
     page = folder / "index.html"
     write_atomically(page, _page_html(results, slugs, sections))
     return page
@@ -168,6 +169,22 @@ def _sheet(result: DemoResult) -> Image.Image:
         rows.append([image for photo in photos for image in (photo.original, photo.reconstruction)])
         captions.append([text for photo in photos for text in (photo.name, _decibels(photo.psnr))])
     return contact_sheet(rows, titles=["original", result.tokenizer] * pairs, captions=captions)
+
+
+def _lengths_sheet(results: Sequence[DemoResult]) -> Image.Image:
+    """Some photos from 1, 2, 4, ... tokens of each ordered tokenizer, the original last."""
+    count = min(_LENGTHS_PHOTOS, *(len(result.photos) for result in results))
+    shown = [result.photos[number] for number in range(count) for result in results]
+    names = [result.tokenizer.partition(".")[0] for _ in range(count) for result in results]
+    lengths = sorted({prefix.num_tokens for photo in shown for prefix in photo.prefixes})
+    titles = [f"{length} token{'s' * (length > 1)}" for length in lengths]
+    rows, captions = [], []
+    for photo, name in zip(shown, names, strict=True):
+        made = {prefix.num_tokens: prefix for prefix in photo.prefixes}
+        chosen = [made[min(length, max(made))] for length in lengths]
+        rows.append([*(prefix.image for prefix in chosen), photo.original])
+        captions.append([*(_decibels(prefix.psnr) for prefix in chosen), name])
+    return contact_sheet(rows, titles=[*titles, "original"], captions=captions)
 
 
 def _decibels(psnr: float) -> str:
@@ -214,6 +231,20 @@ def _prefixes_html(photo: PhotoResult, path: str) -> str:
         for prefix in photo.prefixes
     ]
     return f'\n  <div class="prefixes" title="from its first tokens alone">{"".join(cells)}</div>' if cells else ""
+
+
+def _lengths_html(results: Sequence[DemoResult], folder: Path) -> str:
+    """The photos from few and from many tokens, one tokenizer under the other."""
+    ordered = [result for result in results if any(photo.prefixes for photo in result.photos)]
+    if not ordered:
+        return ""
+    _save(_lengths_sheet(ordered), folder / "lengths.png")
+    return """
+<section>
+<h2>How many tokens does a photo need</h2>
+<p>A row shows one photo from the first tokens of one tokenizer alone.</p>
+<p><img class="plot" src="lengths.png" alt="photos from 1, 2, 4, ... tokens"></p>
+</section>"""
 
 
 def _rates_html(results: Sequence[DemoResult], folder: Path) -> str:
