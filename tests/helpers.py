@@ -7,6 +7,7 @@ import torch
 from tokzoo import VisualTokenizer
 from tokzoo.conditions import noise_for
 from tokzoo.registry import Architecture, architectures, load_object
+from tokzoo.tokenizers.on_volume import VideoTokenizer
 
 
 def families() -> dict[str, Architecture]:
@@ -26,8 +27,9 @@ def tiny(family: str, **changes: object) -> VisualTokenizer:
 
 
 def some_images(tok: VisualTokenizer, count: int = 2) -> torch.Tensor:
-    """Uniform noise of the size that `tok` takes."""
-    return torch.rand(count, 3, tok.image_size, tok.image_size, generator=torch.Generator().manual_seed(1))
+    """Uniform noise of the size that `tok` takes: images, or videos."""
+    frames = (tok.num_frames,) if isinstance(tok, VideoTokenizer) else ()
+    return torch.rand(count, 3, *frames, tok.image_size, tok.image_size, generator=torch.Generator().manual_seed(1))
 
 
 def some_conditions(tok: VisualTokenizer, images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -45,7 +45,7 @@ def test_every_name_builds_on_the_meta_device_and_says_its_tokens(name: str) -> 
         tok = load_object(architecture.model)(architecture.config)
     spec = tok.token_spec
     assert (spec.levels is None) == (architecture.token_type == "continuous")
-    images = torch.rand(1, 3, tok.image_size, tok.image_size, device="meta")
+    images = some_images(tok, 1).to("meta")
     given = some_conditions(tok, images)
     tokens = tok.encode(images, **given)
     assert tokens.layout == spec.layout
@@ -204,15 +204,15 @@ class TestEveryFamily:
         good = some_images(tok)
         given = some_conditions(tok, good)
         cases = [
-            (good[:, :1], ValueError, r"\(B, 3, H, W\); got"),
-            (good[0], ValueError, "One image needs"),
+            (good[:, :1], ValueError, r"\(B, 3, (T, )?H, W\); got"),
+            (good[0], ValueError, "One (image|video) needs"),
             (good[:0], ValueError, "empty"),
             ((good * 255).byte(), ValueError, "uint8"),
             (good * 255, ValueError, "divide by 255"),
             (good * 2 - 1, ValueError, r"in \[-1, 1\]"),
             (torch.where(good > 0.5, torch.nan, good), ValueError, "NaN"),
             (good.numpy(), TypeError, "ndarray"),
-            (torch.rand(1, 3, side + 1, side), ValueError, f"got {side + 1}x{side}"),
+            (torch.cat([good, good[..., :1, :]], dim=-2), ValueError, f"got {side + 1}x{side}"),
         ]
         for images, error, message in cases:
             with pytest.raises(error, match=message):

@@ -130,7 +130,7 @@ class CodeModulatedNorm(nn.Module):
     Open-MAGVIT2, arXiv:2409.04410. The variance is the unbiased one; of a single code it counts as 0.
 
     Shapes:
-        hidden (B, channels, H, W), codes (B, code_dim, h, w) -> (B, channels, H, W)
+        hidden (B, channels, H, W), codes (B, code_dim, h, w) -> (B, channels, H, W); of videos as well
     """
 
     def __init__(self, channels: int, code_dim: int):
@@ -143,7 +143,8 @@ class CodeModulatedNorm(nn.Module):
         places = codes.flatten(2)
         variance = places.var(2) if places.shape[2] > 1 else torch.zeros_like(places[:, :, 0])
         scale, shift = self.scale((variance + EPS).sqrt()), self.shift(places.mean(2))
-        return self.norm(hidden) * scale[..., None, None] + shift[..., None, None]
+        everywhere = (..., *(None,) * (hidden.ndim - 2))
+        return self.norm(hidden) * scale[everywhere] + shift[everywhere]
 
 
 class ConvLevel(nn.Module):

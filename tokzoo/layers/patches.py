@@ -4,13 +4,18 @@ from torch import Tensor
 
 
 def to_tokens(feature_map: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h * w, C), row-major."""
+    """(B, C, h, w) -> (B, h * w, C), row-major; (B, C, t, h, w) -> (B, t * h * w, C), frame by frame."""
     return feature_map.flatten(2).transpose(1, 2)
 
 
 def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
     """(B, h * w, C) -> (B, C, h, w), row-major."""
     return tokens.transpose(1, 2).unflatten(2, (height, width))
+
+
+def to_volume(tokens: Tensor, frames: int, height: int, width: int) -> Tensor:
+    """(B, t * h * w, C) -> (B, C, t, h, w), frame by frame, each row-major."""
+    return tokens.transpose(1, 2).unflatten(2, (frames, height, width))
 
 
 def unpatchify(patches: Tensor, patch_size: int) -> Tensor:

@@ -258,17 +258,23 @@ class VisualTokenizer(nn.Module):
             raise TypeError(
                 f"images must be a tensor; got {type(images).__name__}. tok.preprocess(...) makes one of photos."
             )
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(
-                f"images must be (B, 3, H, W); got {tuple(images.shape)}. One image needs [None], grey 3 channels."
-            )
+        self._check_axes(images)
         if not len(images):
             raise ValueError("the batch is empty: images must hold at least one")
         if not images.is_floating_point():
             raise ValueError(f"images must be floating point in [0, 1]; got {images.dtype}. Use images.float() / 255.")
-        check_size(images.shape[2], images.shape[3], image_size=self.image_size, multiple_of=self.multiple_of)
+        self._check_sides(images)
         if not torch.compiler.is_compiling() and images.device.type != "meta":
             check_range(images)
+
+    def _check_axes(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(
+                f"images must be (B, 3, H, W); got {tuple(images.shape)}. One image needs [None], grey 3 channels."
+            )
+
+    def _check_sides(self, images: Tensor) -> None:
+        check_size(images.shape[2], images.shape[3], image_size=self.image_size, multiple_of=self.multiple_of)
 
     def _check_tokens(self, tokens: Tokens) -> None:
         if not isinstance(tokens, Tokens):
