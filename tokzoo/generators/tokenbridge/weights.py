@@ -88,13 +88,13 @@ def _weights(long: str, gfid: float, inception: float, *, guidance: float, tempe
             tokenizer="tokenbridge_kl16.in1k",
             sampling=dict(num_steps=256, guidance=guidance, guidance_schedule="linear", temperature=temperature),
             code_licence="MIT",
-            licence="unknown",
+            licence="all rights reserved",  # none is stated
             scores=(
                 Score(metric="gFID", value=gfid, protocol=protocol),
                 Score(metric="IS", value=inception, protocol=protocol),
             ),
             checked="manifest",
-            note="The authors computed in half precision; the hub repository states no licence of the weights.",
+            note="The authors computed in half precision; they state no licence of the weights.",
         ),
     )
 
