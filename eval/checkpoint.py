@@ -188,8 +188,15 @@ def made(tok: tokzoo.VisualTokenizer) -> str:
     return f"{spec.layout.num_tokens} tokens of a codebook of {spec.levels[0]:,}\n({bits} bits, {ratio:.0f}x smaller than raw)"
 
 
-def losses(weights: dict) -> str:
+def losses(config: dict) -> str:
     """What was minimised, in words."""
+    weights = config["loss"]
+    if config["recipe"] == "flextok":
+        flow = config["flow"]
+        return (
+            f"squared error of a flow's velocity between latents and noise, lengths drawn by {flow['lengths']}, "
+            f"{flow['null_chance']:.0%} of pictures without tokens"
+        )
     if not weights["perceptual"]:
         return "mean squared error"
     start, count = weights["perceptual_start"], weights["perceptual_images"]
@@ -206,12 +213,12 @@ def card(tok: tokzoo.VisualTokenizer, arguments: argparse.Namespace, about: dict
     end = f"was cut short at step {about['steps']:,} of {about['planned_steps']:,}" if unfinished else "ran to its end"
     told = (
         f"{arguments.begun} The run {end}; it took {about['seconds']:,} s on a {about['machine']}, next to other work. "
-        f"These are its averaged (EMA) weights. Single stage: {losses(config['loss'])}; no adversarial loss. "
+        f"These are its averaged (EMA) weights. Single stage: {losses(config)}; no adversarial loss. "
         "Being trained on a CPU for about an hour, it is a working example, not the best that this size can do."
     ).strip()
     favour = (
         " The same network gave the\nfeature distance in training, which favours it."
-        if config["loss"]["perceptual"]
+        if config["loss"]["perceptual"] and config["recipe"] != "flextok"
         else ""
     )
     paper = tokzoo.registry.find(arguments.name)[0].paper
