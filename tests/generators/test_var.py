@@ -19,7 +19,8 @@ def made(**changes: object) -> Var:
     torch.manual_seed(0)
     config = replace(TINY, **changes)
     sizes = dict(codebook_size=config.codebook_size, scales=config.scales, image_size=4 * config.scales[-1])
-    model = Var(config).eval().read_codes(VarVqvae(replace(TOKENIZER_TINY, **sizes)).eval())
+    model = Var(config).eval()
+    model.read_tokenizer(VarVqvae(replace(TOKENIZER_TINY, **sizes)).eval())
     torch.nn.init.normal_(model.head.weight, std=0.3)
     torch.nn.init.normal_(model.embed.weight)
     model._quantizer[0].inner[0].codebook.data.normal_()
@@ -110,7 +111,7 @@ def test_it_learns_and_what_cannot_be_is_named() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
-    with pytest.raises(ValueError, match=r"read_codes\(tokenizer\)"):
+    with pytest.raises(ValueError, match=r"read_tokenizer\(tok\)"):
         Var(TINY).sample(1)
     with pytest.raises(ValueError, match="labels must be 0 to 9"):
         model.sample(10)

@@ -19,7 +19,7 @@ def run(case: Case) -> dict[str, Tensor]:
     )
     model: Any = build(case, read_config(case.config))
     assert isinstance(model, Var)
-    model.read_codes(tokenizer)
+    model.read_tokenizer(tokenizer)
     labels, filtered = case.image("label"), case.image("filter_logits")
     made = model.sample(
         labels, guidance=1 + case.settings["generation"]["cfg"], guidance_schedule="linear", temperature=0

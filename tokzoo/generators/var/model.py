@@ -3,7 +3,7 @@
 The tokens of a scale see all coarser ones and each other, and are drawn at once: there are as many passes as scales.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +15,10 @@ from tokzoo.generators.var.config import VarConfig
 from tokzoo.layers.causal import KvCache
 from tokzoo.layers.transformer import TanhMlp
 from tokzoo.quantizers.multi_scale import MultiScaleQuantizer
+from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Pyramid, Tokens, TokenSpec
 
 MAX_LOG_SCALE = 4.605170185988092  # logits are at most 100 times a cosine
-
-
-class HasQuantizer(Protocol):
-    """A tokenizer, as far as VAR reads it."""
-
-    quantizer: nn.Module
-    token_spec: TokenSpec
 
 
 class CosineAttention(nn.Module):
@@ -93,8 +87,8 @@ def normed(hidden: Tensor) -> Tensor:
 class Var(Autoregressive):
     """p(tokens) = prod over scales p(scale k | class, scales before k), its tokens each alone. arXiv:2404.02905.
 
-    What it reads of scales is the tokenizer's sum of codes, shrunk to the size of the next: `read_codes` gives it the
-    quantizer, which is no part of its state dict.
+    What it reads of scales is the tokenizer's sum of codes, shrunk to the size of the next: `read_tokenizer` gives it
+    the quantizer, which is no part of its state dict.
     """
 
     scale_of: Tensor
@@ -149,16 +143,11 @@ class Var(Autoregressive):
         if spec.layout != self.layout:
             raise ValueError(f"this generator's tokens lie on {self.layout}, the tokenizer's on {spec.layout}")
 
-    def read_codes(self, tokenizer: HasQuantizer) -> "Var":
-        """Takes the codes of `tokenizer`, of which it is to make tokens; returns itself.
-
-        Raises:
-            ValueError: they are no pair.
-        """
-        self.check_pair(tokenizer.token_spec)
-        assert isinstance(tokenizer.quantizer, MultiScaleQuantizer)
-        self._quantizer = (tokenizer.quantizer,)
-        return self
+    def read_tokenizer(self, tok: VisualTokenizer) -> None:
+        """Takes the codes of the tokenizer of which it is to make tokens. Raises ValueError unless they fit."""
+        super().read_tokenizer(tok)
+        assert isinstance(tok.quantizer, MultiScaleQuantizer)
+        self._quantizer = (tok.quantizer,)
 
     def check_tokens(self, tokens: Tokens) -> Tensor:
         indices = super().check_tokens(tokens)
@@ -195,7 +184,7 @@ class Var(Autoregressive):
         """
         if not self._quantizer:
             raise ValueError(
-                "this generator reads its tokenizer's codes: give it the tokenizer, generator.read_codes(tokenizer)"
+                "this generator reads its tokenizer's codes: give it the tokenizer, generator.read_tokenizer(tok)"
             )
         if not indices.shape[1]:
             return self.start.new_zeros(len(indices), 0, self.config.code_dim)

@@ -1,0 +1,1 @@
+"""The generator of Open-MAGVIT2, arXiv:2409.04410."""

@@ -1,0 +1,208 @@
+"""A GPT that says each token in parts, its low bits first. B batch, L tokens, D width, S parts, V values of a part."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokzoo.generators.base import Condition, Labels, drop, join, repeat, score, size
+from tokzoo.generators.gpt.model import Gpt, GptBlock
+from tokzoo.generators.open_magvit2.config import OpenMagvit2ArConfig
+from tokzoo.generators.sampling import check_knobs, draw, guide
+from tokzoo.layers.causal import KvCache, RmsNorm
+from tokzoo.tokens import Tokens, TokenSpec
+
+Each = float | tuple[float, ...]  # one for all parts, or one for each
+
+
+class SlotEmbedding(nn.Module):
+    """The sum of a vector for each part of an index.
+
+    Shapes:
+        indices (B, n) -> (B, n, D)
+    """
+
+    def __init__(self, slot_bits: tuple[int, ...], dim: int):
+        super().__init__()
+        self.slot_bits = slot_bits
+        self.tables = nn.ModuleList(nn.Embedding(2**bits, dim) for bits in slot_bits)
+
+    def split(self, indices: Tensor) -> list[Tensor]:
+        """Indices -> each part, S of (B, n)."""
+        parts = []
+        for bits in self.slot_bits:
+            parts.append(indices & (2**bits - 1))
+            indices = indices >> bits
+        return parts
+
+    def forward(self, indices: Tensor) -> Tensor:
+        parts = zip(self.tables, self.split(indices), strict=True)
+        vectors: Tensor = sum(table(part) for table, part in parts)  # type: ignore[assignment]
+        return vectors
+
+
+class SlotHead(nn.Module):
+    """A small causal transformer over the parts of one token: it reads what the large one says, then part by part.
+
+    Shapes:
+        sequence (N, s, D) of the parts up to s -> (N, s, D), normed
+    """
+
+    def __init__(self, slot_bits: tuple[int, ...], dim: int, depth: int, num_heads: int, mlp_dim: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(GptBlock(dim, num_heads, mlp_dim) for _ in range(depth))
+        self.norm = RmsNorm(dim)
+        self.outputs = nn.ModuleList(nn.Linear(dim, 2**bits, bias=False) for bits in slot_bits)
+
+    def forward(self, sequence: Tensor, rotations: Tensor, caches: list[KvCache] | None = None) -> Tensor:
+        for layer, block in enumerate(self.blocks):
+            sequence = block(sequence, rotations=rotations, cache=caches[layer] if caches else None)
+        return self.norm(sequence)
+
+
+class OpenMagvit2Gpt(Gpt):
+    """p(token) = prod over its parts p(part | condition, tokens before, parts before). arXiv:2409.04410.
+
+    A vocabulary of 2^18 is so said by two heads of 2^6 and 2^12.
+
+    Raises:
+        ValueError: a config that reads text, one without a grid, or parts that are not the whole index.
+    """
+
+    embed: SlotEmbedding
+    head: SlotHead
+
+    def __init__(self, config: OpenMagvit2ArConfig):
+        if config.text_tokens or config.positions != "rotary":
+            raise ValueError("this generator is told a class and lies on a grid: text_tokens=0, positions='rotary'")
+        if min(config.slot_bits, default=0) < 1 or 2 ** sum(config.slot_bits) != config.codebook_size:
+            raise ValueError(f"parts of {config.slot_bits} bits are no index of {config.codebook_size} values")
+        super().__init__(config)
+        self.norm = nn.Identity()  # type: ignore[assignment]  # the head has it
+
+    @classmethod
+    def fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
+        fields = super().fields_for(spec)
+        bits = (fields["codebook_size"] - 1).bit_length()
+        if fields["grid"] is None or fields["codebook_size"] != 2**bits or bits < 2:
+            raise ValueError(f"{cls.__name__} makes words of bits on a grid; this tokenizer's: {spec.levels}")
+        first = max(1, bits // 3)  # as 6 is of 18
+        return fields | dict(slot_bits=(first, bits - first))
+
+    def _new_embed(self) -> nn.Module:
+        return SlotEmbedding(self.config.slot_bits, self.config.width)
+
+    def _new_head(self) -> nn.Module:
+        config: OpenMagvit2ArConfig = self.config
+        return SlotHead(config.slot_bits, config.width, config.slot_depth, config.num_heads, config.mlp_dim)
+
+    def _silence(self) -> None:
+        for output in self.head.outputs:
+            nn.init.zeros_(output.weight)  # type: ignore[arg-type]
+
+    def logits(self, indices: Tensor, condition: Condition) -> Tensor:
+        raise TypeError("logits of all values of a whole token are never made; part_logits gives those of its parts")
+
+    def part_logits(self, indices: Tensor, condition: Condition) -> list[Tensor]:
+        """Indices (B, L) -> S of (B, L, V), float32: of each part, having seen all before it."""
+        hidden = self._forward(indices[:, :-1], condition, None)  # (B, L, D)
+        parts = self.embed.split(indices)[:-1]
+        told = [hidden, *(table(part) for table, part in zip(self.embed.tables, parts, strict=False))]
+        sequence = torch.stack(told, dim=2).flatten(0, 1)  # (B L, S, D)
+        said = self.head(sequence, self._part_rotations()).unflatten(0, indices.shape)
+        return [output(said[:, :, slot]).float() for slot, output in enumerate(self.head.outputs)]
+
+    def log_prob(self, tokens: Tokens, labels: Labels) -> Tensor:
+        indices, condition = self._pair(tokens, labels)
+        return self._scores(indices, condition).sum(1)
+
+    def loss(  # type: ignore[override]
+        self, tokens: Tokens, labels: Labels, *, label_dropout: float = 0.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Mean of -log p over all tokens, in nats; a share of the samples is shown no condition."""
+        indices, condition = self._pair(tokens, labels)
+        if label_dropout:
+            condition = drop(condition, self.null(condition), label_dropout, generator)
+        return -self._scores(indices, condition).mean()
+
+    def _scores(self, indices: Tensor, condition: Condition) -> Tensor:
+        """log p of each token, (B, L)."""
+        logits, parts = self.part_logits(indices, condition), self.embed.split(indices)
+        return torch.stack([score(each, part) for each, part in zip(logits, parts, strict=True)]).sum(0)
+
+    @torch.no_grad()
+    def sample(  # type: ignore[override]
+        self,
+        labels: Labels,
+        *,
+        num_samples: int = 1,
+        guidance: Each = 1.0,
+        temperature: Each = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        given: Tokens | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tokens:
+        """Draws `num_samples` of each label, those of one label together.
+
+        Args:
+            labels: class labels.
+            guidance: u + guidance * (c - u) on logits, 1 = off; one number, or one for each part.
+            temperature: divides logits; 0 takes the likeliest; one number, or one for each part.
+            top_k, top_p: of these values of a part only.
+            given: first tokens to begin with, one sample for all or one for each; where `valid` is set, the first ones
+                for which it is True. Every sample has as many.
+
+        Raises:
+            ValueError: a label or knob out of range, guidance without a null class, given tokens that do not fit, or
+                logits that are not finite: the layer and the step are named.
+        """
+        scales, warmths = self._each(guidance, "guidance"), self._each(temperature, "temperature")
+        for scale, warmth in zip(scales, warmths, strict=True):
+            check_knobs(guidance=scale, temperature=warmth, top_k=top_k, top_p=top_p)
+        condition = repeat(self.condition(labels), num_samples)
+        count, length = size(condition), self._length(None)
+        prefix = self._prefix(given, count, length)
+        start = prefix.shape[1]
+        guided = any(scale != 1 for scale in scales)
+        asked = join(condition, self.null(condition)) if guided else condition
+        caches = self.new_caches(size(asked), length)
+        indices = torch.cat([prefix, prefix.new_zeros(count, length - start)], dim=1)
+        broken = torch.full((), length, device=self.device)  # the first step with logits that are not finite
+        for step in range(start, length):
+            fresh = indices[:, :start] if step == start else indices[:, step - 1 : step]
+            hidden = self._forward(fresh.repeat(2, 1) if guided else fresh, asked, caches)[:, -1:]
+            own_caches, shift = self._part_caches(size(asked)), 0
+            for slot, (bits, scale, warmth) in enumerate(zip(self.config.slot_bits, scales, warmths, strict=True)):
+                said = self.head(hidden, self._part_rotations()[slot : slot + 1], own_caches)
+                logits = self.head.outputs[slot](said[:, 0]).float()
+                logits = guide(logits, scale) if guided else logits
+                broken = torch.where(logits.isfinite().all(), broken, broken.clamp(max=step))
+                part = draw(logits, temperature=warmth, top_k=top_k, top_p=top_p, generator=generator)
+                indices[:, step] += part << shift
+                shift += bits
+                if slot + 1 < len(scales):
+                    hidden = self.embed.tables[slot](part.repeat(2) if guided else part).unsqueeze(1)
+        if int(broken) < length:
+            blamed = self._blame(lambda: self.part_logits(indices, condition)[-1])
+            raise ValueError(f"the logits are not finite from step {int(broken)} on: {blamed}")
+        return self._made(indices)
+
+    def _part_caches(self, batch: int) -> list[KvCache]:
+        config: OpenMagvit2ArConfig = self.config
+        head_dim, like = config.width // config.num_heads, self.head.norm.weight
+        return [
+            KvCache(batch, config.num_heads, len(config.slot_bits), head_dim, like) for _ in range(config.slot_depth)
+        ]
+
+    def _part_rotations(self) -> Tensor:
+        """Parts turn as the condition and the first tokens of the grid do."""
+        assert self.rotations is not None
+        return self.rotations[: len(self.config.slot_bits)]
+
+    def _each(self, knob: Each, name: str) -> tuple[float, ...]:
+        count = len(self.config.slot_bits)
+        each = (float(knob),) * count if isinstance(knob, int | float) else tuple(knob)
+        if len(each) != count:
+            raise ValueError(f"{name} must be one number, or one for each of the {count} parts; got {knob}")
+        return each
