@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tokzoo.generation import Pipeline, pipeline
+    from tokzoo.generators.base import Generator
     from tokzoo.hub import create_model, from_pretrained, load_weights
     from tokzoo.registry import Architecture, Weights, list_models, register_architecture, register_tokenizer
     from tokzoo.shelf import register_quantizer
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Architecture": "tokzoo.registry",
+    "Generator": "tokzoo.generators.base",
+    "Pipeline": "tokzoo.generation",
     "TokenFile": "tokzoo.token_files",
     "TokenFileError": "tokzoo.token_files",
     "TokenSpec": "tokzoo.tokens",
@@ -24,6 +28,7 @@ _HOMES = {
     "create_model": "tokzoo.hub",
     "from_pretrained": "tokzoo.hub",
     "list_models": "tokzoo.registry",
+    "pipeline": "tokzoo.generation",
     "quantize": "tokzoo.tokenizers.post_training.model",
     "load_weights": "tokzoo.hub",
     "register_architecture": "tokzoo.registry",
@@ -33,6 +38,8 @@ _HOMES = {
 
 __all__ = [
     "Architecture",
+    "Generator",
+    "Pipeline",
     "TokenFile",
     "TokenFileError",
     "TokenSpec",
@@ -44,6 +51,7 @@ __all__ = [
     "from_pretrained",
     "list_models",
     "load_weights",
+    "pipeline",
     "quantize",
     "register_architecture",
     "register_quantizer",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from tokzoo.cli import checks, commands, evaluate, files
+from tokzoo.cli import checks, commands, evaluate, files, generation
 from tokzoo.training.config import TrainConfig
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -19,6 +19,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "encode": files.encode,
     "decode": files.decode,
     "tokenize": files.tokenize,
+    "generate": generation.generate,
     "compare": commands.compare,
     "eval": evaluate.evaluate,
     "leaderboard": evaluate.leaderboard,

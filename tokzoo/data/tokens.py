@@ -128,7 +128,7 @@ class CachedTokens:
         labels: their classes, int64 (N,), as numbers in `classes`.
         like: tokens without samples, of which batches have layout, levels and extent.
         held_out, held_out_labels: what to score on.
-        classes: names, sorted.
+        classes: names, in the order of the photos.
     """
 
     indices: Tensor
@@ -153,7 +153,7 @@ class CachedTokens:
         if any(other != names[0] for other in names[1:]):
             raise ValueError(f"the shards of {folder} are of unlike photos; write them again into an empty folder")
         held_out, held_out_names = _read(folder / HELD_OUT, tok)
-        classes = tuple(sorted(set(names[0])))
+        classes = tuple(dict.fromkeys(names[0]))
         return cls(
             indices=torch.stack([part.indices for part in tokens]),
             labels=torch.tensor([classes.index(name) for name in names[0]]),
@@ -174,12 +174,12 @@ class CachedTokens:
 
 
 def classes_of(folder: Path) -> tuple[str, ...]:
-    """Names of the classes in a folder that `tokenize` wrote."""
+    """Names of the classes in a folder that `tokenize` wrote, in their order."""
     file = folder / SHARD.format(0)
     if not file.is_file():
         raise FileNotFoundError(f"{folder} holds no tokens; tokzoo tokenize PHOTOS --out {folder} writes them")
     with token_files.TokenFile(file) as opened:
-        return tuple(sorted({str(label) for label in opened.labels()}))
+        return tuple(dict.fromkeys(str(label) for label in opened.labels()))
 
 
 def _read(file: Path, tok: VisualTokenizer) -> tuple[Tokens, list[str]]:

@@ -154,7 +154,8 @@ class Generator(nn.Module):
                 "this generator has no null class, so nothing to guide away from: use guidance=1, or build it with "
                 "null_class=True and train with dropped labels"
             )
-        assert isinstance(condition, Tensor)
+        if isinstance(condition, Text):
+            raise ValueError(f"{type(self).__name__} takes class labels; got text features")
         return torch.full_like(condition, self.config.num_classes)
 
     def check_tokens(self, tokens: Tokens) -> Tensor:
@@ -348,22 +349,33 @@ def repeat(condition: Condition, count: int) -> Condition:
     return condition.repeat_interleave(count, 0)
 
 
+def part_of(condition: Condition, rows: slice) -> Condition:
+    """Some of the samples."""
+    return Text(*(part[rows] for part in condition)) if isinstance(condition, Text) else condition[rows]
+
+
 def join(first: Condition, second: Condition) -> Condition:
     """Both in one batch."""
-    if isinstance(first, Text):
+    if isinstance(first, Text) and isinstance(second, Text):
         return Text(*(torch.cat([one, other]) for one, other in zip(first, second, strict=True)))
-    assert isinstance(second, Tensor)
+    if isinstance(first, Text) or isinstance(second, Text):
+        raise unlike()
     return torch.cat([first, second])
+
+
+def unlike() -> ValueError:
+    """Of two conditions that are no pair."""
+    return ValueError("one condition is of text, the other of class labels; both must be of the same kind")
 
 
 def drop(condition: Condition, null: Condition, share: float, generator: torch.Generator | None) -> Condition:
     """`null` in place of a share of the samples, chosen at random."""
     features = condition.features if isinstance(condition, Text) else condition
     chosen = torch.rand(len(features), device=features.device, generator=generator) < share
-    if isinstance(condition, Text):
-        assert isinstance(null, Text)
+    if isinstance(condition, Text) and isinstance(null, Text):
         return Text(torch.where(chosen[:, None, None], null.features, condition.features), condition.valid)
-    assert isinstance(null, Tensor)
+    if isinstance(condition, Text) or isinstance(null, Text):
+        raise unlike()
     return torch.where(chosen, null, condition)
 
 

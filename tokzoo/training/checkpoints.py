@@ -51,9 +51,9 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     return final
 
 
-def load_newest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint of a run, or None if it has none yet."""
-    found = _all(folder)
+def load_newest(folder: Path, *, step: int | None = None) -> Checkpoint | None:
+    """The newest checkpoint of a run, or that of a step; None if there is none."""
+    found = [path for path in _all(folder) if step is None or path.name == f"{PREFIX}{step:08d}"]
     if not found:
         return None
     newest = found[-1]

@@ -1,0 +1,104 @@
+"""A generator and its tokenizer together: labels by number or name to images, files, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import tokzoo
+from tests.helpers import tiny
+from tokzoo.cli.main import main
+from tokzoo.generation import Pipeline, pipeline
+from tokzoo.tokens import Sequence, Tokens
+
+CLASSES = ("cat", "dog", "t-shirt")
+
+
+def pair(name: str = "gpt_nano", **sizes: object) -> Pipeline:
+    """A tiny tokenizer, and a generator that was made for it and says something."""
+    tok = tiny("titok")
+    tok.name = "titok_nano"
+    torch.manual_seed(0)
+    sizes = {"width": 32, "depth": 1, "num_heads": 2, "table_width": 16, **sizes}
+    model = tokzoo.create_model(name, tokenizer=tok, num_classes=3, **sizes).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model.classes, model.sampling = CLASSES, {"guidance": 2.0}
+    return Pipeline(model, tok)
+
+
+def test_names_and_numbers_are_the_same_labels_and_a_seed_decides_the_images() -> None:
+    pipe = pair()
+    images = pipe(["dog", "t-shirt"], num_samples=3, seed=1)
+    assert images.shape == (6, 3, 16, 16) and 0 <= images.min() <= images.max() <= 1
+    assert torch.equal(images, pipe([1, 2], num_samples=3, seed=1))
+    assert torch.equal(images, pipe(torch.tensor([1, 2]), num_samples=3, seed=1, guidance=2.0))
+    assert not torch.equal(images, pipe([1, 2], num_samples=3, seed=2))
+    assert not torch.equal(images, pipe([1, 2], num_samples=3, seed=1, guidance=1.0))
+    tokens = pipe.tokens([1, 2], num_samples=3, seed=1)
+    assert torch.equal(images, pipe.tokenizer.decode(tokens))
+
+
+def test_batches_do_not_mix_labels_nor_what_is_given() -> None:
+    pipe = pair()
+    given = Tokens(layout=Sequence(2), indices=torch.arange(8).view(4, 2), levels=(16,))
+    tokens = pipe.tokens([0, 1], num_samples=2, given=given, seed=0, batch_size=3)
+    assert torch.equal(tokens.indices[:, :2], given.indices)
+    likeliest = pipe.tokens([0, 1], num_samples=2, temperature=0, batch_size=3)
+    assert torch.equal(likeliest.indices[0], likeliest.indices[1])
+    assert torch.equal(likeliest.indices[2:], pipe.tokens(1, num_samples=2, temperature=0).indices)
+
+
+def test_a_saved_generator_names_its_tokenizer_its_classes_and_how_it_samples(tmp_path: Path) -> None:
+    pipe = pair()
+    pipe.tokenizer.save_pretrained(tmp_path / "tok")
+    pipe.generator.tokenizer = str(tmp_path / "tok")
+    pipe.generator.save_pretrained(tmp_path / "generator")
+    again = tokzoo.pipeline(tmp_path / "generator")
+    assert again.classes == CLASSES and again.generator.sampling == {"guidance": 2.0}
+    assert torch.equal(again("cat", seed=3), pipe("cat", seed=3))
+
+
+def test_maskgit_keeps_what_it_is_given_anywhere_in_the_row() -> None:
+    pipe = pair("maskgit_nano", mlp_dim=64)
+    valid = torch.tensor([[False, True, False, True]])
+    known = Tokens(layout=Sequence(4), indices=torch.tensor([[0, 7, 0, 9]]), levels=(16,), valid=valid)
+    tokens = pipe.tokens(["cat", "dog"], given=known, num_steps=3, seed=0)
+    assert tokens.indices[:, [1, 3]].tolist() == [[7, 9], [7, 9]]
+
+
+def test_what_does_not_fit_is_named() -> None:
+    pipe = pair()
+    with pytest.raises(ValueError, match="did you mean t-shirt"):
+        pipe("tshirt")
+    with pytest.raises(ValueError, match=r"labels must be 0 to 2; got \[3\]"):
+        pipe(3)
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        pipe(0, batch_size=0)
+    with pytest.raises(ValueError, match="they are no pair"):
+        Pipeline(pipe.generator, tokzoo.create_model("titok_nano"))
+    with pytest.raises(ValueError, match="a pipeline needs a generator"):
+        pipeline("titok_nano.photos64")
+
+
+def test_generate_writes_a_png_for_each_sample_and_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = pair()
+    pipe.tokenizer.save_pretrained(tmp_path / "tok")
+    pipe.generator.tokenizer = str(tmp_path / "tok")
+    pipe.generator.save_pretrained(tmp_path / "generator")
+    out = tmp_path / "out"
+    options = ["--labels", "cat", "2", "--num_samples", "2", "--guidance", "3", "--out", str(out)]
+    assert main(["generate", str(tmp_path / "generator"), *options]) == 0
+    assert sorted(file.name for file in out.iterdir()) == [
+        "2-000.png",
+        "2-001.png",
+        "cat-000.png",
+        "cat-001.png",
+        "samples.png",
+    ]
+    assert Image.open(out / "cat-000.png").size == (16, 16)
+    assert "4 images; look at" in capsys.readouterr().out
+    assert main(["generate", str(tmp_path / "generator"), "--labels", "cow", "--out", str(out)]) == 1
+    assert "no class is called 'cow'" in capsys.readouterr().err
