@@ -61,6 +61,8 @@ FLEXTOK_D18_D28 = FlextokConfig(encoder=D18, decoder=D28)
 FLEXTOK_NANO = FlextokConfig(  # ours: 64x64 photos to 1 to 32 tokens
     image_size=64,
     vae="vit_kl_nano",
+    scale=(1.02,),  # of vit_kl_nano.photos64's latents, as is the shift
+    shift=(0.05,),
     num_registers=32,
     encoder=TransformerSize(width=96, depth=3, num_heads=3),
     decoder=TransformerSize(width=96, depth=4, num_heads=3),
