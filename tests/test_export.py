@@ -45,6 +45,21 @@ def test_the_shipped_checkpoint_exports_from_the_command_line(tmp_path: Path, ca
     assert (tmp_path / "encoder.onnx").stat().st_size > 1_000_000
 
 
+def test_a_decoder_that_reads_text_takes_its_features_as_an_input(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    tok = tiny("tatitok")
+    halves = export_onnx(tok, tmp_path)
+    assert all(half.ok for half in halves), halves
+    images = some_images(tok, 4)
+    with torch.no_grad():
+        tokens, text = tok.encode(images), torch.randn(4, 5, 12)
+        want = tok.decode(tokens, text=text)
+    session = runtime.InferenceSession(str(tmp_path / "decoder.onnx"))
+    (made,) = session.run(None, {"tokens": tokens.indices.numpy(), "text": text.numpy()})
+    torch.testing.assert_close(torch.from_numpy(made), want, atol=1e-4, rtol=1e-4)
+
+
 def test_tokens_of_varying_number_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     if "karl" not in {entry.family for entry in tokzoo.registry.architectures().values()}:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tokzoo._files import replace_atomically
+from tokzoo.conditions import noise_for
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Tokens
 
@@ -25,26 +26,30 @@ INDEX_SHARE = 0.99  # equal indices; a near-tie may fall the other way
 
 
 class EncodeGraph(nn.Module):
-    """images (B, 3, H, W) in [0, 1] -> indices (B, L) or (B, L, D), or latents (B, L, C) of a continuous tokenizer."""
+    """images (B, 3, H, W) in [0, 1] -> indices (B, L) or (B, L, D), or latents (B, L, C) of a continuous tokenizer.
 
-    def __init__(self, tok: VisualTokenizer):
+    Args:
+        names: of the conditions that it takes beside the images, in order.
+    """
+
+    def __init__(self, tok: VisualTokenizer, names: Sequence[str] = ()):
         super().__init__()
-        self.tok = tok
+        self.tok, self.names = tok, names
 
-    def forward(self, images: Tensor) -> Tensor:
-        tokens = self.tok.encode(images)
+    def forward(self, images: Tensor, *conditions: Tensor) -> Tensor:
+        tokens = self.tok.encode(images, **dict(zip(self.names, conditions, strict=True)))
         return tokens.latents if tokens.indices is None else tokens.indices  # type: ignore[return-value]
 
 
 class DecodeGraph(nn.Module):
-    """What `EncodeGraph` gives -> images (B, 3, H, W) in [0, 1]."""
+    """What `EncodeGraph` gives, and conditions by `names` -> images (B, 3, H, W) in [0, 1]."""
 
-    def __init__(self, tok: VisualTokenizer, like: Tokens):
+    def __init__(self, tok: VisualTokenizer, like: Tokens, names: Sequence[str] = ()):
         super().__init__()
-        self.tok = tok
+        self.tok, self.names = tok, names
         self.like = like
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, *conditions: Tensor) -> Tensor:
         indices, latents = (None, tokens) if self.like.indices is None else (tokens, None)
         return self.tok.decode(
             Tokens(
@@ -53,7 +58,8 @@ class DecodeGraph(nn.Module):
                 latents=latents,
                 levels=self.like.levels,
                 extent=self.like.extent,
-            )
+            ),
+            **dict(zip(self.names, conditions, strict=True)),
         )
 
 
@@ -74,8 +80,9 @@ class Exported:
 def export_onnx(tok: VisualTokenizer, folder: str | Path, *, opset: int = 20) -> list[Exported]:
     """Writes encoder.onnx and decoder.onnx into `folder`; batch is dynamic, the image size is `tok.image_size`.
 
-    The encoder gives indices, or the latents of a continuous tokenizer; the decoder takes the same. Each file is run
-    by onnxruntime and compared with torch.
+    The encoder gives indices, or the latents of a continuous tokenizer; the decoder takes the same. What else they
+    need, such as the features of a text, is an input under its name in `tok.conditions`. Each file is run by
+    onnxruntime and compared with torch.
 
     Raises:
         ImportError: without tokzoo[export].
@@ -87,20 +94,26 @@ def export_onnx(tok: VisualTokenizer, folder: str | Path, *, opset: int = 20) ->
     images = torch.rand(CHECKED, 3, tok.image_size, tok.image_size, generator=torch.Generator().manual_seed(0))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    tok = tok.to("cpu", torch.float32)
+    noise = noise_for(tok.conditions, CHECKED)  # any values do: what makes them is no part of the graphs
+    first, second = (
+        {name: value for name, value in noise.items() if half in tok.conditions[name].parts}
+        for half in ("encode", "decode")
+    )
     with torch.inference_mode():
-        tokens = tok.encode(images.to(tok.device)).to("cpu")
+        tokens = tok.encode(images, **first)
     if tokens.geometry is not None or tokens.valid is not None:
         raise ValueError(
             "tokens with a geometry, or of which only some count, are more than one array: no ONNX of them"
         )
-    tok = tok.to("cpu", torch.float32)
     given: Tensor = tokens.latents if tokens.indices is None else tokens.indices  # type: ignore[assignment]
     with torch.no_grad():
-        encoder = _write(EncodeGraph(tok), images, folder / "encoder.onnx", ("images", "tokens"), opset)
-        decoder = _write(DecodeGraph(tok, tokens), given, folder / "decoder.onnx", ("tokens", "images"), opset)
-        made = tok.decode(tokens)
-    found = _run(runtime, encoder, images)
-    painted = _run(runtime, decoder, given)
+        into, out_of = {"images": images, **first}, {"tokens": given, **second}
+        encoder = _write(EncodeGraph(tok, [*first]), into, folder / "encoder.onnx", "tokens", opset)
+        decoder = _write(DecodeGraph(tok, tokens, [*second]), out_of, folder / "decoder.onnx", "images", opset)
+        made = tok.decode(tokens, **second)
+    found = _run(runtime, encoder, into)
+    painted = _run(runtime, decoder, out_of)
     token_difference, token_ok = _tokens_differ(found, given)
     worst = float(np.abs(painted - made.numpy()).max())
     return [
@@ -109,18 +122,17 @@ def export_onnx(tok: VisualTokenizer, folder: str | Path, *, opset: int = 20) ->
     ]
 
 
-def _write(graph: nn.Module, example: Tensor, file: Path, names: tuple[str, str], opset: int) -> Path:
-    """One graph to one file, weights inside it."""
+def _write(graph: nn.Module, example: Mapping[str, Tensor], file: Path, made: str, opset: int) -> Path:
+    """One graph to one file, weights inside it. `example`: its inputs by name; `made`: the name of what it gives."""
     batch = torch.export.Dim("batch", min=1)
-    given, made = names
+    first, *others = (value[:TRACED].clone() for value in example.values())
+    shapes = ({0: batch}, tuple({0: batch} for _ in others)) if others else ({0: batch},)
     with _quiet():
         try:
             # strict: len(images) in a model stays symbolic, where the other way of tracing fixes the batch
-            traced = torch.export.export(
-                graph.eval(), (example[:TRACED].clone(),), dynamic_shapes=({0: batch},), strict=True
-            )
+            traced = torch.export.export(graph.eval(), (first, *others), dynamic_shapes=shapes, strict=True)
             program = torch.onnx.export(
-                traced, input_names=[given], output_names=[made], opset_version=opset, dynamo=True, verbose=False
+                traced, input_names=[*example], output_names=[made], opset_version=opset, dynamo=True, verbose=False
             )
         except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
@@ -130,9 +142,9 @@ def _write(graph: nn.Module, example: Tensor, file: Path, names: tuple[str, str]
     return file
 
 
-def _run(runtime: ModuleType, file: Path, given: Tensor) -> np.ndarray:
+def _run(runtime: ModuleType, file: Path, given: Mapping[str, Tensor]) -> np.ndarray:
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    (made,) = session.run(None, {session.get_inputs()[0].name: given.numpy()})
+    (made,) = session.run(None, {name: value.numpy() for name, value in given.items()})
     return np.asarray(made)
 
 

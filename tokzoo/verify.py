@@ -20,6 +20,7 @@ from torch import Tensor
 from tokzoo import golden, hub, images, registry
 from tokzoo._files import write_atomically
 from tokzoo.benchmarks.machine import check_device
+from tokzoo.conditions import helpers_of
 from tokzoo.golden import Case
 from tokzoo.losses.reconstruction import psnr
 from tokzoo.registry import Architecture, Weights
@@ -90,13 +91,16 @@ def verify(
     dtype: torch.dtype = torch.float32,
     file: str | Path | None = None,
     image: str | Path | None = None,
+    caption: str | None = None,
 ) -> Report:
-    """Checks a registered model on a device and in a dtype. Nothing is downloaded.
+    """Checks a registered model on a device and in a dtype. Nothing is downloaded, but for what reads a caption.
 
     Args:
         name: with or without its tag.
         file: its published weights, where they are in no cache.
         image: a picture whose tokens its authors published; which ones, the report says.
+        caption: of the packaged photo, for a tokenizer that reads text; "" is one too. The network that reads it is
+            fetched, where it is in no cache.
 
     Raises:
         KeyError: no such model. ValueError: a dtype that is neither float32, bfloat16 nor float16, or no such device.
@@ -108,7 +112,7 @@ def verify(
     full_name = architecture.name if weights is None else architecture.full_name(weights)
     with full_precision():
         checks = golden_checks(architecture, device, dtype)
-        checks += _weights_checks(architecture, weights, full_name, device, dtype, file, image)
+        checks += _weights_checks(architecture, weights, full_name, device, dtype, file, image, caption)
     if weights is not None:
         for score in weights.scores:
             detail = f"{score.value:g} ({score.protocol}) is the authors' word; `tokzoo eval` measures it"
@@ -197,6 +201,7 @@ def _weights_checks(
     dtype: torch.dtype,
     file: str | Path | None,
     image: str | Path | None,
+    caption: str | None,
 ) -> list[Check]:
     if weights is None:
         return [Check("not proven", "weights", "none are registered under this name")]
@@ -211,21 +216,26 @@ def _weights_checks(
         return [Check("failed", "weights", f"they do not load: {_first_line(error)}")]
     counted = f"{len(tok.state_dict())} tensors, {sum(value.numel() for value in tok.parameters()):,} parameters"
     checks = [Check("proven", "weights", f"every key is read and none is missing: {counted}")]
-    if architecture.modality != "image" or any(not condition.prepared for condition in tok.conditions.values()):
+    needed = {name: condition for name, condition in tok.conditions.items() if not condition.prepared}
+    readable = caption is not None and all(condition.helper for condition in needed.values())
+    if architecture.modality != "image" or (needed and not readable):
         needs = ", ".join(tok.conditions) or architecture.modality
-        return [*checks, Check("not proven", "reconstruction", f"it takes more than a photo: {needs}")]
-    checks.append(_reconstruction(tok))
+        way = "; --caption TEXT has it computed" if any(condition.helper for condition in needed.values()) else ""
+        return [*checks, Check("not proven", "reconstruction", f"it takes more than a photo: {needs}{way}")]
+    checks.append(_reconstruction(tok, caption or ""))
     if weights.shipped:
         checks.append(_recorded_answer(tok, full_name))
     return checks + [_published_answer(tok, entry, image) for entry in published(full_name)]
 
 
 @torch.no_grad()
-def _reconstruction(tok: VisualTokenizer) -> Check:
+def _reconstruction(tok: VisualTokenizer, caption: str) -> Check:
     """The packaged photo comes back as itself, more or less: what random or misplaced weights do not do."""
     what = "reconstruction of the packaged photo"
     photo = tok.preprocess(hub.data_folder("known") / PHOTO)
-    made = tok.decode(tok.encode(photo))
+    helpers = helpers_of(tok.conditions)
+    given = {name: helper.to(tok.device).condition(photo, [caption]) for name, helper in helpers.items()}
+    made = tok.decode(tok.encode(photo, **given), **given)
     if not bool(made.isfinite().all()):
         return Check("failed", what, "it holds NaN or infinity")
     likeness = float(torch.corrcoef(torch.stack([cells(photo).flatten(), cells(made).flatten()]))[0, 1])

@@ -8,7 +8,12 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def verify(
-    name: str, device: str = "cpu", dtype: Dtype = "float32", file: str | None = None, image: str | None = None
+    name: str,
+    device: str = "cpu",
+    dtype: Dtype = "float32",
+    file: str | None = None,
+    image: str | None = None,
+    caption: str | None = None,
 ) -> None:
     """Check a model on this device: golden cases, its weights if they are at hand, known answers. Downloads nothing.
 
@@ -18,12 +23,13 @@ def verify(
         dtype: precision; golden cases are held to their tolerance in float32, to looser bounds in half precision.
         file: the published weights, where they are in no cache.
         image: the picture whose tokens the authors published; without it only their decoding is checked.
+        caption: of the packaged photo, for a tokenizer that reads text; what reads it is fetched if need be.
     """
     import torch
 
     from tokzoo.verify import verify as check
 
-    report = check(name, device=device, dtype=getattr(torch, dtype), file=file, image=image)
+    report = check(name, device=device, dtype=getattr(torch, dtype), file=file, image=image, caption=caption)
     print(report)
     if report.failed:
         raise RuntimeError(f"{len(report.failed)} checks of {report.name} failed: {report.failed[0].what}")

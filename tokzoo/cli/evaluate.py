@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    tokenizer: str = DEFAULT,
+    name: str = DEFAULT,
     data: str = "",
     protocol: str = "photos64",
     file: str | None = None,
+    caption: str | None = None,
+    guidance: float | None = None,
     out: str = "eval/results",
     batch_size: int = 32,
     limit: int | None = None,
@@ -24,15 +26,17 @@ def evaluate(
     device: str = "cpu",
     extrapolate: bool = False,
 ) -> None:
-    """Score a tokenizer on photos, or a set of samples, by a protocol; write the result. It resumes after a kill.
+    """Score a tokenizer on photos, a generator, or a set of samples, by a protocol; write the result.
 
-    Several GPUs: accelerate launch (or torchrun) -m tokzoo.cli.main eval ...
+    It resumes after a kill. Several GPUs: accelerate launch (or torchrun) -m tokzoo.cli.main eval ...
 
     Args:
-        tokenizer: a name, repository or folder; samples (folder, zip, npz); identity, mean_image, noise, jpeg_q50.
+        name: a name, repository or folder; samples (folder, zip, npz); identity, mean_image, noise, jpeg_q50.
         data: folder, zip or tars of photos; for samples those to compare with, where the protocol needs them.
         protocol: name of a protocol, or a YAML file of one.
         file: the tokenizer's published weights, where they are in no cache.
+        caption: of each photo, {} for its label ("A photo of a {}."), for tokenizers that read text; another protocol.
+        guidance: of a generator, by default as it was published.
         out: folder for results, one below it per protocol.
         batch_size: images at once.
         limit: only the first so many photos, for a trial.
@@ -43,24 +47,14 @@ def evaluate(
         extrapolate: also estimate the Frechet distance of infinitely many images.
     """
     from tokzoo.evaluation import run
+    from tokzoo.evaluation.opening import open_evaluation
     from tokzoo.evaluation.protocol import load_protocol
     from tokzoo.evaluation.results import write_result
-    from tokzoo.evaluation.samples import is_samples, open_samples, sample_files
-    from tokzoo.evaluation.subjects import load_subject
 
-    chosen = load_protocol(protocol)
     share, device = _process(device)
-    reference_set = None
-    if is_samples(tokenizer):
-        subject, photos = sample_files(tokenizer), open_samples(tokenizer, chosen)
-        reference_set = open_samples(data, chosen) if data else None
-    elif not data:
-        raise ValueError(f"protocol {chosen.name} is of {chosen.images.set}: say where it lies with --data")
-    else:
-        subject, photos = (
-            load_subject(tokenizer, file=file, perturbation=chosen.perturbation, device=device),
-            run.open_photos(data, chosen),
-        )
+    subject, photos, chosen, reference_set = open_evaluation(
+        name, load_protocol(protocol), data=data, file=file, caption=caption, guidance=guidance, device=device
+    )
     settings = run.Settings(
         work=Path(work) if work else Path(out) / ".work" / f"{chosen.name}-{chosen.sha256[:8]}-{_plain(subject.name)}",
         batch_size=batch_size,

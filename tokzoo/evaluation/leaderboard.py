@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokzoo._files import write_atomically
 from tokzoo.evaluation.protocol import Protocol, list_protocols, load_protocol
-from tokzoo.evaluation.results import Result, check_comparable, read_results
+from tokzoo.evaluation.results import Result, check_comparable, compared_images, read_results
 from tokzoo.evaluation.summary import Score
 from tokzoo.metrics.rate_distortion import Codec, RatePoint
 
@@ -149,8 +149,7 @@ def _foot(results: Sequence[Result]) -> list[str]:
         if result.weights:
             hashes = ", ".join(f"{part} `{digest[:8]}`" for part, digest in result.weights.items())
             lines.append(f"- {result.subject}, measured {result.date}, has weights {hashes}.")
-    sha = results[0].images["sha256"]
-    return [*lines, f"- pixels of the cropped images: sha256 `{sha[:16]}`."]
+    return [*lines, f"- pixels of the cropped images: sha256 `{compared_images(results[0])[:16]}`."]
 
 
 def _plots(name: str, results: Sequence[Result], folder: Path) -> list[str]:

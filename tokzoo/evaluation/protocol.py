@@ -103,10 +103,14 @@ class Protocol:
         crop: resize and crop, a name in `CROPS`.
         rounding: of the reconstruction before it is compared: to the nearest of 256 levels, down to one, not at all,
             or through JPEG of quality 95.
+        caption: of each photo, with {} for its label, for tokenizers that read text.
+        classes: of which samples are generated, each in turn: names in the order of their numbers, or how many
+            without names. A reference set with labels, names or numbers, is of these alone.
         perturbation: exchange tokens first; the distance is then called `pfd`. The authors' grid of (alpha, delta) is
             not published with their code, so that each protocol is of one point.
         reference: `images`: the same images, cropped; `set`: another set of images, not paired with these; else the
             name of a file of statistics, beside which `kid` and `manifold` still need a set.
+        reference_sha256: over the pixels of the set, where known, as that of `images`.
         extractor: of `fd`, `sfd`, `kid`, `is`, `manifold`, `perceptual`; None if none of them is asked for.
         metrics: what is measured.
         ssim: form of the SSIM.
@@ -124,8 +128,11 @@ class Protocol:
     image_size: int
     crop: str = "bicubic"
     rounding: Rounding = "round"
+    caption: str = ""
+    classes: int | tuple[str, ...] | None = None
     perturbation: Perturbation | None = None
     reference: str = "images"
+    reference_sha256: str | None = None
     extractor: Network | None = None
     metrics: tuple[Metric, ...]
     ssim: SsimName = "classic"

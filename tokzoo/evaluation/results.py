@@ -24,7 +24,7 @@ class Result:
         subject, kind: what was evaluated: `tokenizer`, `codec`, `sanity`, `samples`.
         weights: hash of each part's weights.
         protocol, protocol_sha256: by which it was measured.
-        images: count, and the sha256 of their pixels after the crop.
+        images: count, and the sha256 of their pixels after the crop; of samples also those of the reference set.
         departures: where data or weights were not the protocol's; empty if all were.
         scores: by full name.
         notes: what a reader should mind.
@@ -102,8 +102,14 @@ def check_comparable(results: Sequence[Result], protocol: Protocol | None = None
             )
         if result.departures:
             raise ValueError(f"{result.subject} was not measured as its protocol says: {'; '.join(result.departures)}")
-        if result.images["sha256"] != results[0].images["sha256"]:
+        if compared_images(result) != compared_images(results[0]):
             raise ValueError(f"{result.subject} and {results[0].subject} were measured on different images")
+
+
+def compared_images(result: Result) -> str:
+    """The sha256 of the pixels that two results must share: of the photos, or of samples' reference set."""
+    found: str = result.images.get("reference_sha256") or result.images["sha256"]
+    return found
 
 
 def _plain(value: float) -> float | str:

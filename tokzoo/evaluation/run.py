@@ -4,14 +4,13 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -107,10 +106,12 @@ def evaluate(
         device=settings.device,
         share=settings.share,
     )
+    compared: dict[str, Any] = {}
     if reference_set is not None:
-        features = _reference_features(reference_set, protocol, extractor, settings)
-        if features is not None:
-            arrays["reference"] = features
+        known = _reference_arrays(reference_set, protocol, extractor, settings)
+        if known:
+            arrays["reference"] = known["features"]
+            compared = {"reference_count": len(reference_set), "reference_sha256": pixels_sha256(known["digest"])}
     if settings.share.rank:
         return None
     seconds = time.perf_counter() - began
@@ -123,14 +124,15 @@ def evaluate(
         extrapolate=settings.extrapolate,
     )
     digest = pixels_sha256(arrays["digest"])
+    images = {"set": protocol.images.set, "split": protocol.images.split, "count": count, "sha256": digest} | compared
     return Result(
         subject=subject.name,
         kind=subject.kind,
         weights=subject.weights,
         protocol=protocol.name,
         protocol_sha256=protocol.sha256,
-        images={"set": protocol.images.set, "split": protocol.images.split, "count": count, "sha256": digest},
-        departures=departures(protocol, count, digest, extractor),
+        images=images,
+        departures=departures(protocol, images, extractor),
         scores=scores,
         notes=_notes(protocol, count, extractor, scores),
         seconds=round(seconds, 1),
@@ -140,13 +142,15 @@ def evaluate(
     )
 
 
-def departures(protocol: Protocol, count: int, images_sha256: str, extractor: Extractor | None) -> list[str]:
-    """Where an evaluation was not what its protocol says."""
+def departures(protocol: Protocol, images: Mapping[str, Any], extractor: Extractor | None) -> list[str]:
+    """Where an evaluation was not what its protocol says; `images` as in a `Result`."""
     found = []
-    if protocol.images.count not in (None, count):
-        found.append(f"{count:,} images instead of {protocol.images.count:,}")
-    elif protocol.images.sha256 not in (None, images_sha256):
-        found.append(f"other images: pixels {images_sha256[:12]} instead of {str(protocol.images.sha256)[:12]}")
+    if protocol.images.count not in (None, images["count"]):
+        found.append(f"{images['count']:,} images instead of {protocol.images.count:,}")
+    elif protocol.images.sha256 not in (None, images["sha256"]):
+        found.append(f"other images: pixels {images['sha256'][:12]} instead of {str(protocol.images.sha256)[:12]}")
+    if protocol.reference_sha256 not in (None, seen := images.get("reference_sha256")):
+        found.append(f"another reference: pixels {str(seen)[:12]} instead of {str(protocol.reference_sha256)[:12]}")
     want = protocol.extractor.weights_sha256 if protocol.extractor else None
     if extractor is not None and want is not None and not extractor.weights_sha256.startswith(want):
         found.append(f"weights {extractor.weights_sha256[:12]} of {extractor.name} instead of {str(want)[:12]}")
@@ -196,15 +200,15 @@ def _reference(
     return load_moments(settings.reference, expect=expect), spatial
 
 
-def _reference_features(
+def _reference_arrays(
     photos: Photos, protocol: Protocol, extractor: Extractor | None, settings: Settings
-) -> npt.NDArray[np.float32] | None:
-    """Of a set of images, by a pass of its own that is resumed likewise."""
+) -> dict[str, npt.NDArray[Any]]:
+    """Features and digests of a set of images, by a pass of its own that is resumed likewise."""
     subject = Subject(name="reference", kind="samples", reconstruct=lambda images, first: Reconstruction(images))
     only = replace(protocol, metrics=("fd",), reference="set")
     batch_size = settings.batch_size
     work = Work(settings.work / "reference", describe(subject, only, _data_name(photos), len(photos), batch_size))
-    arrays = score_images(
+    return score_images(
         subject,
         photos,
         only,
@@ -215,13 +219,14 @@ def _reference_features(
         device=settings.device,
         share=settings.share,
     )
-    return arrays.get("features")
 
 
 def _notes(protocol: Protocol, count: int, extractor: Extractor | None, scores: dict[str, Score]) -> list[str]:
     notes = []
-    if protocol.images.sha256 is None:
-        notes.append(f"the protocol {protocol.name} has no hash of its images: that these are they was not checked")
+    paired = protocol.reference == "images"
+    if (protocol.images.sha256 if paired else protocol.reference_sha256) is None:
+        what = "images" if paired else "reference"
+        notes.append(f"the protocol {protocol.name} has no hash of its {what}: that these are they was not checked")
     if "fd" in protocol.metrics and extractor is not None:
         if count < FEW_IMAGES:
             notes.append(

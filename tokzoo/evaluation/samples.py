@@ -1,20 +1,45 @@
 """Sets of images that have no originals: samples of a generator, or a folder or .npz of them. N images, S side."""
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+from torch import Tensor, nn
 
+from tokzoo import hub, registry
 from tokzoo.data.readers import ImageFolder
 from tokzoo.evaluation.protocol import Protocol
 from tokzoo.evaluation.scoring import Photos
 from tokzoo.evaluation.subjects import Reconstruction, Subject
+from tokzoo.token_files.identity import identify
 
-__all__ = ["Blank", "SampleArray", "generated", "is_samples", "open_samples", "sample_files"]
+__all__ = [
+    "Blank",
+    "Chosen",
+    "Pipeline",
+    "SampleArray",
+    "generated",
+    "generator_subject",
+    "is_generator",
+    "is_samples",
+    "open_reference",
+    "open_samples",
+    "sample_files",
+]
 
 Generate = Callable[[int, int], Tensor]  # number of the first sample, how many -> (n, 3, S, S) in [0, 1]
+
+
+class Pipeline(Interface):
+    """A generator and its tokenizer, as `tokzoo.pipeline` gives them: labels -> images (N, 3, S, S) in [0, 1]."""
+
+    def __call__(self, labels: Any, *, seed: int, **options: Any) -> Tensor: ...
 
 
 class SampleArray:
@@ -40,6 +65,21 @@ class SampleArray:
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
         return np.asarray(self._images[index])
+
+
+class Chosen:
+    """Some photos of a set, by their positions in it."""
+
+    def __init__(self, photos: ImageFolder, positions: Sequence[int]):
+        self._photos, self._positions = photos, positions
+        self.path = photos.path
+        self.names = [photos.names[position] for position in positions]
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        return self._photos[self._positions[index]]
 
 
 class Blank:
@@ -78,6 +118,25 @@ def open_samples(path: str | Path, protocol: Protocol) -> Photos:
     return samples
 
 
+def open_reference(path: str | Path, protocol: Protocol) -> Photos:
+    """The images that samples are compared with: those of the protocol's classes, where they have labels.
+
+    Raises:
+        ValueError: none is of such a class.
+    """
+    images = open_samples(path, protocol)
+    labels = getattr(images, "labels", None)
+    if protocol.classes is None or labels is None or not isinstance(images, ImageFolder):
+        return images
+    wanted = {str(number) for number in range(len(_classes(protocol)))} | {str(name) for name in _classes(protocol)}
+    chosen = [place for place, label in enumerate(labels) if label in wanted]
+    if not chosen:
+        raise ValueError(
+            f"no image of {path} has a class of {protocol.name}; its labels are {sorted(set(labels))[:10]}"
+        )
+    return Chosen(images, chosen)
+
+
 def sample_files(name: str) -> Subject:
     """The subject of samples that lie in files: they are taken as they are."""
     return Subject(name=Path(name).stem, kind="samples", reconstruct=lambda images, first: Reconstruction(images))
@@ -93,3 +152,53 @@ def generated(name: str, generate: Generate) -> Subject:
     return Subject(
         name=name, kind="samples", reconstruct=lambda images, first: Reconstruction(generate(first, len(images)))
     )
+
+
+def is_generator(name: str) -> bool:
+    """Whether `name`, a registered one or a folder of ours, is of a generator."""
+    described = Path(name, hub.CONFIG)
+    known = json.loads(described.read_text()).get("architecture") if described.is_file() else name
+    try:
+        return known is not None and registry.find(known)[0].kind == "generator"
+    except KeyError:
+        return False
+
+
+def generator_subject(
+    pipe: Pipeline, name: str, protocol: Protocol, *, guidance: float | None = None, seed: int = 0
+) -> Subject:
+    """Samples of a generator, each class of the protocol in turn.
+
+    Args:
+        pipe: asked for classes by their names, where it and the protocol know some, else by their numbers.
+        guidance: u + guidance * (c - u); None: as it was published. It becomes part of the subject's name.
+        seed: each batch draws by it and by the number of its first sample, so that a run that was killed goes on.
+
+    Raises:
+        ValueError: a protocol that does not say of which classes samples are.
+    """
+    classes = _classes(protocol)
+    if not getattr(pipe, "classes", ()):
+        classes = range(len(classes))
+    options = {} if guidance is None else {"guidance": guidance}
+
+    def generate(first: int, count: int) -> Tensor:
+        labels = [classes[number % len(classes)] for number in range(first, first + count)]
+        return pipe(labels, seed=(seed << 32) + first, **options).float().cpu()
+
+    called = name if guidance is None else f"{name} guidance {guidance:g}"
+    halves = {half: getattr(pipe, half, None) for half in ("generator", "tokenizer")}
+    weights = {half: _fingerprint(model) for half, model in halves.items() if isinstance(model, nn.Module)}
+    return replace(generated(called, generate), weights=weights)
+
+
+def _classes(protocol: Protocol) -> Sequence[int | str]:
+    """Names, or numbers where there are none."""
+    if protocol.classes is None:
+        raise ValueError(f"protocol {protocol.name} is not of samples by class: it names no `classes`")
+    return range(protocol.classes) if isinstance(protocol.classes, int) else protocol.classes
+
+
+def _fingerprint(model: Any) -> str:
+    """One hash of all of a model's weights."""
+    return hashlib.sha256("".join(identify(model).weights.values()).encode()).hexdigest()[:32]

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from tokzoo import hub
+from tokzoo.conditions.contract import helpers_of
 from tokzoo.evaluation.protocol import Perturbation
 from tokzoo.images import to_image
 from tokzoo.metrics.rate_distortion import ARCHIVE, Codec, encode_as, header_bytes
@@ -22,7 +23,9 @@ from tokzoo.token_files.identity import identify
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Tokens
 
-__all__ = ["BASELINES", "Reconstruction", "Subject", "load_subject", "perturbed"]
+Captions = Callable[[int, int], list[str]]  # number of the first photo, how many -> their captions
+
+__all__ = ["BASELINES", "Captions", "Reconstruction", "Subject", "load_subject", "perturbed"]
 
 
 class Reconstruction(NamedTuple):
@@ -51,6 +54,7 @@ class Subject:
         weights: hash of each part's weights; empty where there are none.
         levels: values of each slot of its tokens; None of continuous tokens, or without any.
         image_size: the only side that it takes, or None.
+        reads_text: whether a caption changes what it gives.
         scores: published.
     """
 
@@ -60,17 +64,24 @@ class Subject:
     weights: dict[str, str] = field(default_factory=dict)
     levels: tuple[int, ...] | None = None
     image_size: int | None = None
+    reads_text: bool = False
     scores: tuple[Score, ...] = ()
 
 
 def load_subject(
-    name: str, *, file: str | Path | None = None, perturbation: Perturbation | None = None, device: str = "cpu"
+    name: str,
+    *,
+    file: str | Path | None = None,
+    captions: Captions | None = None,
+    perturbation: Perturbation | None = None,
+    device: str = "cpu",
 ) -> Subject:
     """A tokenizer by registered name, repository or folder; or a stand-in: `identity`, `mean_image`, `noise`,
     `jpeg_q50`, `webp_q50` (any quality).
 
     Args:
         file: the tokenizer's published weights, where they lie here already.
+        captions: of the photos, for a tokenizer that reads text; None: empty ones.
     """
     if name in BASELINES:
         return Subject(name=name, kind="sanity", reconstruct=BASELINES[name])
@@ -78,11 +89,18 @@ def load_subject(
         codec = cast(Codec, {"jpeg": "JPEG", "webp": "WebP"}[match[1]])
         return Subject(name=name, kind="codec", reconstruct=_through_codec(codec, int(match[2])))
     tok = hub.from_pretrained(name, file=file, device=device)
-    return tokenizer_subject(tok, Path(name).name) if perturbation is None else perturbed(tok, perturbation)
+    if tok.device.type == "cpu":
+        tok.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions take a third less time
+    plain = tokenizer_subject(tok, Path(name).name, captions=captions)
+    return plain if perturbation is None else perturbed(tok, perturbation, captions=captions)
 
 
-def tokenizer_subject(tok: VisualTokenizer, name: str | None = None) -> Subject:
-    """A tokenizer that is loaded."""
+def tokenizer_subject(tok: VisualTokenizer, name: str | None = None, *, captions: Captions | None = None) -> Subject:
+    """A tokenizer that is loaded.
+
+    Raises:
+        ImportError: the package of a network that computes what it needs besides pixels is missing.
+    """
     full = tok.name or name or type(tok).__name__
     scores: tuple[Score, ...] = ()
     if tok.name is not None and (entry := find(tok.name)[1]) is not None:
@@ -90,21 +108,37 @@ def tokenizer_subject(tok: VisualTokenizer, name: str | None = None) -> Subject:
     return Subject(
         name=full,
         kind="tokenizer",
-        reconstruct=_round_trip(tok),
+        reconstruct=_round_trip(tok, captions),
         weights=dict(identify(tok).weights),
         levels=tok.token_spec.levels,
         image_size=tok.image_size if tok.multiple_of is None else None,
+        reads_text=any(condition.helper for condition in tok.conditions.values()),
         scores=scores,
     )
 
 
-def _round_trip(tok: VisualTokenizer) -> Callable[[Tensor, int], Reconstruction]:
+def _round_trip(tok: VisualTokenizer, captions: Captions | None) -> Callable[[Tensor, int], Reconstruction]:
+    conditions = _conditions(tok, captions)
+
     def reconstruct(images: Tensor, first: int) -> Reconstruction:
-        tokens = tok.encode(images.to(tok.device))
+        images = images.to(tok.device)
+        given = conditions(images, first)
+        tokens = tok.encode(images, **given)
         generator = torch.Generator(tok.device).manual_seed(first)  # for decoders that draw: the same at any restart
-        return _of_tokens(tok, tokens, tok.decode(tokens, generator=generator))
+        return _of_tokens(tok, tokens, tok.decode(tokens, generator=generator, **given))
 
     return reconstruct
+
+
+def _conditions(tok: VisualTokenizer, captions: Captions | None) -> Callable[[Tensor, int], dict[str, Tensor]]:
+    """What the tokenizer needs besides a batch of pixels, by name."""
+    helpers = {name: helper.to(tok.device) for name, helper in helpers_of(tok.conditions).items()}
+
+    def compute(images: Tensor, first: int) -> dict[str, Tensor]:
+        texts = None if captions is None else captions(first, len(images))
+        return tok.prepare(images) | {name: helper.condition(images, texts) for name, helper in helpers.items()}
+
+    return compute
 
 
 def _of_tokens(tok: VisualTokenizer, tokens: Tokens, images: Tensor) -> Reconstruction:
@@ -119,7 +153,7 @@ def _of_tokens(tok: VisualTokenizer, tokens: Tokens, images: Tensor) -> Reconstr
     )
 
 
-def perturbed(tok: VisualTokenizer, how: Perturbation) -> Subject:
+def perturbed(tok: VisualTokenizer, how: Perturbation, *, captions: Captions | None = None) -> Subject:
     """Reconstructions of tokens of which some are exchanged for codes near their latent; every image is affected.
 
     Raises:
@@ -127,12 +161,14 @@ def perturbed(tok: VisualTokenizer, how: Perturbation) -> Subject:
     """
     neighbours = how.neighbours
     search = PerturbedQuantizer(tok.quantizer, tokens=how.tokens, images=1.0, neighbours=neighbours)
+    conditions = _conditions(tok, captions)
 
     def reconstruct(images: Tensor, first: int) -> Reconstruction:
         generator = torch.Generator().manual_seed(how.seed * 2**32 + first)
         images = images.to(tok.device)
-        encoded = tok.encode(images)
-        nearest = search.nearest(tok.features(images), neighbours)  # (B L, delta)
+        given = conditions(images, first)
+        encoded = tok.encode(images, **given)
+        nearest = search.nearest(tok.features(images, **given), neighbours)  # (B L, delta)
         chance = torch.rand(len(nearest), generator=generator).to(nearest.device)
         rank = torch.randint(neighbours, (len(nearest),), generator=generator).to(nearest.device)
         chosen = choose(nearest, chance, rank, how.tokens).view(len(images), -1)
@@ -144,7 +180,7 @@ def perturbed(tok: VisualTokenizer, how: Perturbation) -> Subject:
             extent=encoded.extent,
             geometry=encoded.geometry,
         )
-        return _of_tokens(tok, changed, tok.decode(changed))
+        return _of_tokens(tok, changed, tok.decode(changed, **given))
 
     return replace(tokenizer_subject(tok), reconstruct=reconstruct)
 

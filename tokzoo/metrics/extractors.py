@@ -116,7 +116,7 @@ class Dinov2Extractor(Extractor):
 
 
 class EffnetLite0Extractor(Extractor):
-    """Pooled features (1280) of an EfficientNet-Lite0 that pip brings: works offline, and is never called FID.
+    """Pooled features (1280) and logits of an EfficientNet-Lite0 that pip brings: offline, and never called FID.
 
     Args:
         side: pixels that the network sees; it was trained at 224, and is quicker at 128.
@@ -135,7 +135,7 @@ class EffnetLite0Extractor(Extractor):
     def forward(self, images: Tensor) -> Extracted:
         seen = antialiased_bicubic(images.float(), (self.side, self.side))
         features, maps = self.network.features_and_maps(seen)
-        return Extracted(features, maps=maps)
+        return Extracted(features, logits=self.network.network.classifier(features), maps=maps)
 
 
 EXTRACTORS: dict[str, type[Extractor]] = {
