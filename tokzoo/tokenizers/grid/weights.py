@@ -1,6 +1,6 @@
 """The name under which any encoder, quantizer and decoder are composed; and ours."""
 
-from tokzoo.registry import Architecture
+from tokzoo.registry import Architecture, Weights
 from tokzoo.tokenizers.grid import config as sizes
 
 ARCHITECTURES = (
@@ -19,5 +19,6 @@ ARCHITECTURES = (
         config=sizes.VIT_KL_NANO,
         token_type="continuous",
         paper="2112.10752",  # of its bottleneck and recipe; encoder and decoder are plain ViTs
+        weights=(Weights(tag="photos64", code_licence="Apache-2.0", licence="Apache-2.0", checked="weights"),),
     ),
 )
