@@ -155,6 +155,8 @@ def test_bad_lengths_sizes_and_generators_are_refused(tok: Flextok, tokens: Toke
         tok.encode(torch.rand(1, 3, 32, 16))
     with pytest.raises(ValueError, match="1 to 8 tokens; got 9"):
         tok.decode(Tokens(layout=Sequence(9), indices=torch.zeros(1, 9, dtype=torch.int64)))
+    with pytest.raises(ValueError, match="1 of 8 indices are out of range, 64000 among them"):
+        tok.decode(Tokens(layout=tokens.layout, indices=torch.arange(8).unsqueeze(0) + 63993))
     nothing = torch.tensor([[True] * 8, [False] * 8])
     with pytest.raises(ValueError, match=r"rows \[1\] have none"):
         tok.decode(Tokens(layout=tokens.layout, indices=tokens.indices, valid=nothing))
