@@ -1,6 +1,7 @@
 """What quantizing a continuous tokenizer after training costs, on photos: PSNR at several levels, beside JPEG.
 
 usage: python -m eval.post_training taef2.flux2 --file WEIGHTS --photos KODAK_FOLDER [--out eval/results/....json]
+       python -m eval.post_training --plot eval/results/....json    # beside JPEG, to eval/....png
 
 Scored on 256x256 centre crops of kodim01, 03, 05, 07, 09 and 11; tables are fitted to all of 13, 15 .. 23,
 in tiles of that size.
@@ -9,10 +10,8 @@ in tiles of that size.
 import argparse
 import io
 import json
-import platform
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from torch import Tensor
 
 import tokzoo
 from tokzoo import images as photos
-from tokzoo._files import write_atomically
+from tokzoo._files import replace_atomically, write_atomically
+from tokzoo.benchmarks.machine import machine
 from tokzoo.tokenizers.post_training.model import calibrate
 from tokzoo.tokens import Tokens
 
@@ -100,11 +100,16 @@ def measure(tok: tokzoo.VisualTokenizer, images: Tensor, photos_to_fit: Tensor) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name")
+    parser.add_argument("name", nargs="?")
     parser.add_argument("--file", type=Path)
-    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--photos", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    if options.plot is not None:
+        return plot(json.loads(options.plot.read_text()), Path("eval") / f"{options.plot.stem}.png")
+    if options.name is None or options.photos is None:
+        parser.error("give the name of a tokenizer and --photos, or --plot")
     tok = tokzoo.from_pretrained(options.name, file=options.file)
     files = {number: options.photos / f"kodim{number:02}.png" for number in (*SCORED, *CALIBRATED)}
     scored = torch.stack([photos.to_tensor(square(files[number], SIZE)) for number in SCORED])
@@ -118,15 +123,44 @@ def main() -> None:
             write_atomically(options.out, json.dumps(report(tok, rows), indent=2) + "\n")
 
 
+def plot(told: dict[str, Any], file: Path) -> None:
+    """PSNR over bits per pixel of each way and of JPEG; the continuous tokenizer as a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.6), facecolor="white")
+    axes = figure.add_subplot()
+    axes.grid(visible=True, color="#e4e4e7", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    labels = {
+        "published": ("published bins", "#1d4fb8"),
+        "allocated": ("bits allocated to channels", "#15803d"),
+        "uniform": ("uniform bins", "#c2410c"),
+        "lloyd_max": ("bins of least error", "#7e22ce"),
+        "jpeg": ("JPEG", "#52525b"),
+    }
+    for way, (label, colour) in labels.items():
+        rows = [row for row in told["rows"] if row["name"].rsplit("_", 1)[0] == way]
+        places = sorted((row["bits_per_pixel"], row["psnr"]) for row in rows)
+        rates, quality = zip(*places, strict=True)
+        axes.plot(rates, quality, "o-", color=colour, label=label, markersize=5)
+    (line,) = (row for row in told["rows"] if row["bits_per_pixel"] is None)
+    axes.axhline(line["psnr"], color="#1d4fb8", linestyle=":", label=f"{told['tokenizer']}, continuous")
+    axes.set_xlabel("bits per pixel")
+    axes.set_ylabel("PSNR, dB")
+    axes.set_title(f"{told['tokenizer']} quantized after training, six Kodak photos", fontsize=10)
+    axes.legend(frameon=False, fontsize=9)
+    with replace_atomically(file) as temporary:
+        figure.savefig(temporary, format="png", dpi=144, bbox_inches="tight")
+
+
 def report(tok: tokzoo.VisualTokenizer, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """For JSON; it is written after each row, so that a run that is cut short keeps what it has."""
     return {
         "what": "mean PSNR of 256x256 centre crops of six Kodak photos; tables fitted to six other photos",
         "tokenizer": tok.name,
         "rows": rows,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "date": datetime.now(UTC).date().isoformat(),
+        "command": f"python -m eval.post_training {tok.name} --file WEIGHTS --photos kodak24",
+        "machine": machine("cpu"),
     }
 
 
