@@ -1,5 +1,6 @@
 """A generator and its tokenizer together: labels by number or name to images, files, and what is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,12 @@ from PIL import Image
 
 import tokzoo
 from tests.helpers import tiny
+from tokzoo import hub
+from tokzoo.about import model_card
 from tokzoo.cli.main import main
+from tokzoo.demo_generation import class_of, generation_html, trajectory
 from tokzoo.generation import Pipeline, pipeline
+from tokzoo.images import to_image
 from tokzoo.tokens import Sequence, Tokens
 
 CLASSES = ("cat", "dog", "t-shirt")
@@ -81,6 +86,59 @@ def test_what_does_not_fit_is_named() -> None:
         Pipeline(pipe.generator, tokzoo.create_model("titok_nano"))
     with pytest.raises(ValueError, match="a pipeline needs a generator"):
         pipeline("titok_nano.photos64")
+
+
+def test_a_demo_section_shows_classes_how_a_sample_comes_and_completions(tmp_path: Path) -> None:
+    Image.effect_noise((20, 20), 50).convert("RGB").save(tmp_path / "cat.png")
+    Image.effect_noise((20, 20), 50).convert("RGB").save(tmp_path / "cow.png")
+    section = generation_html(pair(), tmp_path, [tmp_path / "cat.png", tmp_path / "cow.png"])
+    assert section.count("<img") == 3 and "titok_nano" in section
+    assert sorted(file.name for file in (tmp_path / "gpt_nano").iterdir()) == [
+        "completions.png",
+        "samples.png",
+        "trajectory.png",
+    ]
+    assert class_of(Path("rose.jpg"), ("daisy", "roses")) == "roses"
+    assert class_of(Path("t_shirt.jpg"), CLASSES) == "t-shirt"
+
+
+def test_the_last_column_of_a_trajectory_is_the_sample() -> None:
+    pipe = pair()
+    sheet = trajectory(pipe)
+    sample = to_image(pipe(["cat"], seed=0)[0]).resize((96, 96), Image.Resampling.BICUBIC)
+    right = sheet.crop((sheet.width - 20 - 96, 0, sheet.width - 20, sheet.height))
+    rows = [right.crop((0, top, 96, top + 96)) for top in range(sheet.height - 96)]
+    assert any(list(row.getdata()) == list(sample.getdata()) for row in rows)
+
+
+def test_a_generator_has_no_halves_and_its_card_says_whose_tokens_it_makes(tmp_path: Path) -> None:
+    model = pair().generator
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is a generator: it has no decoder"):
+        tokzoo.from_pretrained(tmp_path, part="decoder")
+    card = model_card(model, "me/mine", licence="MIT")
+    assert "makes the tokens of: titok_nano" in card and "classes: cat, dog, t-shirt" in card
+    assert 'tokzoo.pipeline("me/mine")' in card and "visual-generator" in card
+
+
+LLAMAGEN = {"n_layer": 2, "n_head": 4, "block_size": 16, "dim": 64, "vocab_size": 40, "num_classes": 10}
+RAR = {
+    "generator": {
+        "image_seq_len": 16,
+        "condition_num_classes": 10,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+    }
+}
+
+
+@pytest.mark.parametrize(("described", "family"), [(LLAMAGEN, "llamagen_gpt"), (RAR, "rar")])
+def test_the_config_of_authors_tells_their_family(described: dict, family: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    found = hub._in_folder(tmp_path, file=tmp_path / "pytorch_model.bin")
+    assert found.architecture.family == family and found.config.width == 64
 
 
 def test_generate_writes_a_png_for_each_sample_and_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

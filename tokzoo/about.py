@@ -13,6 +13,7 @@ from tokzoo.registry import Architecture, Source, Weights
 if TYPE_CHECKING:
     from torch import nn
 
+    from tokzoo.generators.base import Generator
     from tokzoo.tokenizers.base import VisualTokenizer
     from tokzoo.tokens import TokenSpec
 
@@ -47,26 +48,43 @@ def describe(name: str) -> str:
     return "\n".join(lines)
 
 
-def model_card(model: "VisualTokenizer", repo: str, *, licence: str | None = None) -> str:
+def model_card(model: "VisualTokenizer | Generator", repo: str, *, licence: str | None = None) -> str:
     """A README.md for a pushed model; its author should add what it was trained on and how it scores."""
+    from tokzoo.generators.base import Generator
+
     architecture = hub.architecture_of(model)
     origin = _registered_weights(architecture, model.name)
     licence = licence or (origin.licence if origin else None)
-    tags = ["visual-tokenizer", architecture.family, architecture.modality, f"{architecture.token_type}-tokens"]
+    tags = [f"visual-{architecture.kind}", architecture.family, architecture.modality]
     made_of = f" Made from the weights `{model.name}`." if origin else ""
     terms = licence or "not stated. Name it above before others use these weights"
+    facts, use = _of_generator(model, repo) if isinstance(model, Generator) else _of_tokenizer(model, repo)
+    facts += [f"parameters: {_parameters(model)}", f"licence: {terms}"]
     return (
-        f"---\nlibrary_name: tokzoo\n{_licence_fields(licence)}tags: [{', '.join(tags)}]\n---\n\n"
+        f"---\nlibrary_name: tokzoo\n{_licence_fields(licence)}"
+        f"tags: [{', '.join([*tags, f'{architecture.token_type}-tokens'])}]\n---\n\n"
         f"# {repo}\n\n"
         f"{type(model).__name__}, arXiv:{architecture.paper}, saved by tokzoo.{made_of}\n\n"
-        f"- tokens: {tokens_in_words(model.token_spec)}\n"
-        f"- images: {_image_sizes(model)}\n"
-        f"- parameters: {_parameters(model)}\n"
-        f"- licence: {terms}\n"
-        f"{''.join(f'- needs {need}{chr(10)}' for need in _needs(model))}\n"
-        f'```python\nimport tokzoo\n\ntok = tokzoo.from_pretrained("{repo}")\n'
-        'tokens = tok.encode(tok.preprocess("photo.jpg"))\nimages = tok.decode(tokens)\n```\n'
+        f"{''.join(f'- {fact}{chr(10)}' for fact in facts)}\n"
+        f"```python\nimport tokzoo\n\n{use}```\n"
     )
+
+
+def _of_tokenizer(tok: "VisualTokenizer", repo: str) -> tuple[list[str], str]:
+    """Facts, and lines of code that use it."""
+    facts = [f"tokens: {tokens_in_words(tok.token_spec)}", f"images: {_image_sizes(tok)}"]
+    use = (
+        f'tok = tokzoo.from_pretrained("{repo}")\n'
+        'tokens = tok.encode(tok.preprocess("photo.jpg"))\nimages = tok.decode(tokens)\n'
+    )
+    return facts + [f"needs {need}" for need in _needs(tok)], use
+
+
+def _of_generator(model: "Generator", repo: str) -> tuple[list[str], str]:
+    tokenizer = model.tokenizer or "not stated; say tokenizer= to tokzoo.pipeline"
+    facts = [f"makes the tokens of: {tokenizer}", f"classes: {', '.join(model.classes) or model.config.num_classes}"]
+    use = f'pipe = tokzoo.pipeline("{repo}")\nimages = pipe(labels=[0, 1], num_samples=4, seed=0)\n'
+    return facts, use
 
 
 def tokens_in_words(spec: "TokenSpec") -> str:

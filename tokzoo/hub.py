@@ -131,6 +131,8 @@ def from_pretrained(
     config = registry.override(found.config, overrides)
     model = _build(found.architecture, config, empty=True)
     if part is not None:
+        if found.architecture.kind == "generator":
+            raise ValueError(f"{name} is a generator: it has no {part}; load it whole")
         model.keep_part(part)
     load_weights(model, found.file, converted=found.ours, architecture=found.architecture, other_half=found.other_half)
     model.name = found.name

@@ -15,7 +15,7 @@ from tokzoo.generators.maskgit.config import TINY as MASKGIT_TINY
 from tokzoo.generators.maskgit.model import Maskgit
 from tokzoo.generators.rar.config import TINY as RAR_TINY
 from tokzoo.generators.rar.model import Rar
-from tokzoo.generators.sampling import draw, guide, keep_likely
+from tokzoo.generators.sampling import draw, entropy, first_uncertain, guide, keep_likely
 from tokzoo.tokens import Grid, Sequence, Tokens
 
 GPT_TEXT = replace(GPT_TINY, text_tokens=5, text_dim=8)
@@ -118,6 +118,34 @@ def test_fewer_tokens_of_a_row_are_the_first_of_all() -> None:
 
 
 @torch.no_grad()
+def test_a_sample_ends_before_it_becomes_uncertain() -> None:
+    entropies = torch.tensor([[0.0] * 8 + [4.0] * 8, [1.0] * 16, [9.0] * 16])
+    means = [[row[max(0, end - 8) : end].mean().item() for end in range(1, 17)] for row in entropies]
+    expected = [max(1, next((end for end, mean in enumerate(row) if mean > 1.6), 16)) for row in means]
+    assert first_uncertain(entropies, 1.6).tolist() == expected == [11, 16, 1]
+    model = made("row")
+    whole = model.sample([0, 1], num_samples=4, generator=torch.Generator().manual_seed(0))
+    bound = entropy(model.logits(whole.indices, model.condition([0, 1]).repeat_interleave(4))).median().item()
+    short = model.sample([0, 1], num_samples=4, stop_entropy=bound, generator=torch.Generator().manual_seed(0))
+    assert 1 <= short.lengths.min() < short.lengths.max()
+    assert torch.equal(short.indices[short.valid], whole.indices[short.valid])
+    none = model.sample([0, 1], num_samples=4, stop_entropy=100.0, generator=torch.Generator().manual_seed(0))
+    assert bool(none.valid.all())
+    with pytest.raises(ValueError, match="whole or nothing"):
+        made("gpt").sample(1, stop_entropy=1.0)
+
+
+def test_tokens_that_do_not_count_have_no_say_in_the_likelihood() -> None:
+    model = made("row")
+    indices, labels = some(model)
+    valid = torch.tensor([6, 2, 4]).unsqueeze(1) > torch.arange(6)
+    tokens = Tokens(layout=Sequence(6), indices=indices, levels=(40,), valid=valid)
+    other = replace(tokens, indices=indices.masked_fill(~valid, 0))
+    torch.testing.assert_close(model.log_prob(tokens, labels), model.log_prob(other, labels))
+    expected = -model.log_prob(tokens, labels).sum() / 12
+    torch.testing.assert_close(model.loss(tokens, labels), expected)
+
+
 def test_random_orders_are_told_where_the_next_token_lies() -> None:
     model = made("rar")
     indices, labels = some(model)
@@ -193,6 +221,7 @@ def test_saved_and_loaded_a_generator_makes_the_same(tmp_path: object) -> None:
         (dict(guidance=float("nan")), "guidance must be a finite number"),
         (dict(num_samples=0), "num_samples must be at least 1"),
         (dict(num_tokens=9), "num_tokens must be 1 to 6"),
+        (dict(guidance_schedule="sudden"), "schedule must be one of constant, linear"),
     ],
 )
 def test_bad_knobs_are_named(knobs: dict, said: str) -> None:

@@ -112,15 +112,17 @@ def compare(
 
 
 def demo(photos: str = "examples/images", out: str = "demo", device: str = "cpu") -> None:
-    """Reconstruct example photos with every shipped checkpoint; write a page with contact sheets.
+    """Reconstruct example photos with every shipped checkpoint, draw new ones; write a page with contact sheets.
 
     Args:
-        photos: folder of photos.
+        photos: folder of photos; those named after a class are completed by generators too.
         out: folder to write to; open its index.html.
         device: torch device.
     """
     from tokzoo import hub, reconstruction
     from tokzoo.demo import write_demo
+    from tokzoo.demo_generation import generation_html, shipped_generators
+    from tokzoo.generation import pipeline
 
     paths = _paths([photos])
     results = [
@@ -128,7 +130,8 @@ def demo(photos: str = "examples/images", out: str = "demo", device: str = "cpu"
     ]
     for result in results:
         print(f"{result.tokenizer:28} {result.num_tokens:4} tokens {result.mean_psnr:6.2f} dB {result.seconds:6.2f} s")
-    print(f"open {write_demo(results, Path(out))}")
+    generated = [generation_html(pipeline(name, device=device), Path(out), paths) for name in shipped_generators()]
+    print(f"open {write_demo(results, Path(out), generated=generated)}")
 
 
 def train(config: TrainConfig) -> None:

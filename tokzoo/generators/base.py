@@ -1,13 +1,14 @@
 """The one API of every generator. B batch, L tokens, V values of a token, T condition tokens, D width."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tokzoo.generators.sampling import Schedule, check_knobs, draw, guidance_at, guide
+from tokzoo.generators.sampling import Sampling, entropy, first_uncertain
 from tokzoo.layers.causal import KvCache
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Grid, Layout, Tokens, TokenSpec
@@ -120,6 +121,12 @@ class Generator(nn.Module):
         from tokzoo import hub
 
         return hub.save_pretrained(self, folder, dtype=dtype)  # type: ignore[arg-type]
+
+    def push_to_hub(self, repo: str, **options: Any) -> str:
+        """Uploads what `save_pretrained` writes, with a model card; see `tokzoo.hub.push_to_hub`."""
+        from tokzoo import hub
+
+        return hub.push_to_hub(self, repo, **options)  # type: ignore[arg-type]
 
     # what all of them check
 
@@ -235,70 +242,68 @@ class Autoregressive(Generator):
         labels: Labels,
         *,
         num_samples: int = 1,
-        guidance: float = 1.0,
-        guidance_schedule: Schedule = "constant",
-        guidance_power: float = 1.0,
-        guided_tokens: int | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
         num_tokens: int | None = None,
         given: Tokens | None = None,
+        stop_entropy: float | None = None,
         generator: torch.Generator | None = None,
+        **knobs: Any,
     ) -> Tokens:
         """Draws `num_samples` of each label, those of one label together.
 
         Args:
             labels: class labels, or text features.
-            guidance: u + guidance * (c - u) on logits, 1 = off. `guidance_schedule`, `guidance_power`: how it grows
-                along the tokens; `guided_tokens`: so many first tokens only.
-            temperature: divides logits; 0 takes the likeliest token.
-            top_k, top_p: of these tokens only.
             num_tokens: how many to make, where tokens lie in a row; by default all.
             given: first tokens to begin with, one sample for all or one for each; where `valid` is set, the first ones
                 for which it is True. Every sample has as many.
+            stop_entropy: where tokens lie in a row: a sample ends before the mean entropy of its last 8 tokens would
+                exceed so many nats; `valid` then says which of its tokens count.
+            knobs: of `Sampling`: guidance=, guidance_schedule=, guidance_power=, guided_tokens=, temperature=, top_k=,
+                top_p=.
 
         Raises:
-            ValueError: a label or knob out of range, guidance without a null class, given tokens that do not fit, or
-                logits that are not finite: the layer and the step are named.
+            TypeError: an unknown knob. ValueError: a label or knob out of range, guidance without a null class, given
+                tokens that do not fit, or logits that are not finite: the layer and the step are named.
         """
-        check_knobs(guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p)
+        how = Sampling(**knobs)
         condition = repeat(self.condition(labels), num_samples)
         count, length = size(condition), self._length(num_tokens)
+        if stop_entropy is not None and self.config.grid is not None:
+            raise ValueError("a grid of tokens is whole or nothing; stop_entropy is for tokens in a row")
         prefix = self._prefix(given, count, length)
         start = prefix.shape[1]
-        guided = guidance != 1
-        asked = join(condition, self.null(condition)) if guided else condition
+        asked = join(condition, self.null(condition)) if how.guided else condition
         caches = self.new_caches(size(asked), length)
         indices = prefix.new_zeros(count, length)
         indices[:, :start] = prefix
+        entropies = torch.zeros(indices.shape, device=self.device)
         broken = torch.full((), length, device=self.device)  # the first step with logits that are not finite
         for step in range(start, length):
             fresh = indices[:, :start] if step == start else indices[:, step - 1 : step]
-            logits = self.next_logits(fresh.repeat(2, 1) if guided else fresh, asked, caches)
-            if guided:
-                off = guided_tokens is not None and step >= guided_tokens
-                scale = 1.0 if off else guidance_at(step / length, guidance, guidance_schedule, guidance_power)
-                logits = guide(logits, scale) if scale != 1 else logits[:count]
+            logits = self.next_logits(fresh.repeat(2, 1) if how.guided else fresh, asked, caches)
+            if stop_entropy is not None:
+                entropies[:, step] = entropy(logits[:count])
+            logits = how.guide(logits, step, length)
             broken = torch.where(logits.isfinite().all(), broken, broken.clamp(max=step))
-            indices[:, step] = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+            indices[:, step] = how.draw(logits, generator)
         if int(broken) < length:
             blamed = self._blame(lambda: self.logits(indices, condition))
             raise ValueError(f"the logits are not finite from step {int(broken)} on: {blamed}")
-        return self._made(indices)
+        made = self._made(indices)
+        return made if stop_entropy is None else shortened(made, first_uncertain(entropies, stop_entropy))
 
     def log_prob(self, tokens: Tokens, labels: Labels) -> Tensor:
         indices, condition = self._pair(tokens, labels)
-        return score(self.logits(indices, condition), indices).sum(1)
+        return (score(self.logits(indices, condition), indices) * counted(tokens, indices)).sum(1)
 
     def loss(  # type: ignore[override]
         self, tokens: Tokens, labels: Labels, *, label_dropout: float = 0.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Mean of -log p over all tokens, in nats; a share of the samples is shown no condition."""
+        """Mean of -log p over all tokens that count, in nats; a share of the samples is shown no condition."""
         indices, condition = self._pair(tokens, labels)
         if label_dropout:
             condition = drop(condition, self.null(condition), label_dropout, generator)
-        return -score(self.logits(indices, condition), indices).mean()
+        counts = counted(tokens, indices)
+        return -(score(self.logits(indices, condition), indices) * counts).sum() / counts.sum()
 
     def _pair(self, tokens: Tokens, labels: Labels) -> tuple[Tensor, Condition]:
         indices, condition = self.check_tokens(tokens), self.condition(labels)
@@ -330,6 +335,20 @@ class Autoregressive(Generator):
         if len(indices) not in (1, count):
             raise ValueError(f"given tokens must be 1 or {count} samples; got {len(indices)}")
         return indices.expand(count, -1)
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def counted(tokens: Tokens, like: Tensor) -> Tensor:
+    """1 for tokens that count, 0 for others, (B, L)."""
+    return torch.ones_like(like) if tokens.valid is None else tokens.valid.to(like)
+
+
+def shortened(tokens: Tokens, lengths: Tensor) -> Tokens:
+    """Of each sample its first tokens only, `lengths` (B,)."""
+    valid = torch.arange(tokens.num_tokens, device=lengths.device) < lengths.unsqueeze(1)
+    return replace(tokens, indices=tokens.indices.masked_fill(~valid, 0), valid=valid)  # type: ignore[union-attr]
 
 
 # --- conditions ------------------------------------------------------------------------------------------------------

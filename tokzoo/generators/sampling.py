@@ -1,6 +1,7 @@
 """From logits to a drawn token, and how guidance grows. B batch, V values of a token."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -71,3 +72,69 @@ def draw(
     probabilities = keep_likely(logits / temperature, top_k=top_k, top_p=top_p).softmax(-1)
     waits = torch.empty_like(probabilities).exponential_(generator=generator)
     return (probabilities / waits).argmax(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is drawn from the logits of a model.
+
+    Args:
+        guidance: u + guidance * (c - u) on logits, 1 = off.
+        guidance_schedule, guidance_power: how it grows along the tokens, as `guidance_at` says.
+        guided_tokens: so many first tokens are guided; None: all.
+        temperature: divides logits; 0 takes the likeliest token.
+        top_k, top_p: of these tokens only.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    guidance: float = 1.0
+    guidance_schedule: Schedule = "constant"
+    guidance_power: float = 1.0
+    guided_tokens: int | None = None
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        check_knobs(guidance=self.guidance, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        guidance_at(0.0, self.guidance, self.guidance_schedule, self.guidance_power)
+
+    @property
+    def guided(self) -> bool:
+        """Whether a model is asked twice, with and without its condition."""
+        return self.guidance != 1
+
+    def guide(self, logits: Tensor, step: int, length: int) -> Tensor:
+        """Logits (2B, V) of token `step` of `length` -> (B, V); those of B samples stay where nothing is guided."""
+        if not self.guided:
+            return logits
+        off = self.guided_tokens is not None and step >= self.guided_tokens
+        scale = guidance_at(step / length, self.guidance, self.guidance_schedule, self.guidance_power)
+        return logits.chunk(2)[0] if off or scale == 1 else guide(logits, scale)
+
+    def draw(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """A token per row of logits (B, V), int64 (B,)."""
+        return draw(logits, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, generator=generator)
+
+
+STOP_WINDOW = 8  # tokens over which uncertainty is averaged
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Of the distributions (..., V), in nats, (...)."""
+    logs = logits.log_softmax(-1)
+    return -(logs.exp() * logs).sum(-1)
+
+
+def first_uncertain(entropies: Tensor, bound: float) -> Tensor:
+    """How many tokens come before the mean entropy of the last 8 exceeds `bound`, at least 1: (B, L) -> int64 (B,).
+
+    Before the eighth token it is the mean of those that there are.
+    """
+    sums = entropies.cumsum(1)
+    window = sums - torch.nn.functional.pad(sums, (STOP_WINDOW, 0))[:, : sums.shape[1]]
+    counts = torch.arange(1, sums.shape[1] + 1, device=sums.device).clamp(max=STOP_WINDOW)
+    sure = (window / counts <= bound).int().cumprod(1).sum(1)
+    return sure.clamp(min=1)

@@ -75,7 +75,7 @@ def build_generator(config: TrainConfig) -> Generator:
         model.read_tokenizer(tok)
     if model.config.num_classes != len(classes):
         raise ValueError(f"the generator has {model.config.num_classes} classes; {config.data} has {len(classes)}")
-    model.classes = classes
+    model.tokenizer, model.classes = config.tokenizer, classes
     return model
 
 

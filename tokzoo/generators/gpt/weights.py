@@ -61,6 +61,7 @@ def _architecture(name: str, config: GptConfig, *weights: Weights) -> Architectu
         token_type="discrete",
         paper="2406.06525",
         convert="tokzoo.generators.gpt.weights:convert",
+        read_config="tokzoo.generators.gpt.weights:read_config",
         golden="tokzoo.generators.gpt.golden:run",
         weights=weights,
     )

@@ -67,6 +67,7 @@ def _published(
         token_type="discrete",
         paper="2412.02692",
         convert="tokzoo.generators.ibq.weights:convert",
+        read_config="tokzoo.generators.ibq.weights:read_config",
         golden="tokzoo.generators.ibq.golden:run",
         weights=(
             Weights(

@@ -74,6 +74,7 @@ def _published(
         token_type="discrete",
         paper="2411.00776",
         convert="tokzoo.generators.rar.weights:convert",
+        read_config="tokzoo.generators.rar.weights:read_config",
         golden="tokzoo.generators.rar.golden:run",
         weights=(
             Weights(
