@@ -18,6 +18,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.flextok.weights",
     "tokzoo.tokenizers.flextok_vae.weights",
     "tokzoo.tokenizers.diffusers_ae.weights",  # after families that read some of the same config.json
+    "tokzoo.tokenizers.gpstoken.weights",
     "tokzoo.tokenizers.grid.weights",
     "tokzoo.tokenizers.ibq.weights",
     "tokzoo.tokenizers.karl.weights",
@@ -39,6 +40,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.generators.gpt.weights",
     "tokzoo.generators.ibq.weights",
     "tokzoo.generators.mar.weights",
+    "tokzoo.generators.maskgen.weights",
     "tokzoo.generators.maskgit.weights",
     "tokzoo.generators.open_magvit2.weights",
     "tokzoo.generators.on_codes.weights",

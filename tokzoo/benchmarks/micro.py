@@ -15,6 +15,7 @@ OURS = "tokzoo"  # the name of our own way in every comparison; the others are b
 MICRO = {  # name -> "module:function", called as function(device=..., rounds=...), which gives Comparisons
     "dimension_head": "tokzoo.benchmarks.dimension_head:compare",
     "dimension_wise": "tokzoo.benchmarks.dimension_wise:compare",
+    "generators": "tokzoo.benchmarks.generators:compare",
     "metrics": "tokzoo.benchmarks.metrics:compare",
     "nearest": "tokzoo.benchmarks.nearest:compare",
     "quantizers": "tokzoo.benchmarks.quantizers:compare",

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tokzoo.generators.base import Generator, Labels, drop, join, repeat, size
+from tokzoo.generators.base import Condition, Generator, Labels, drop, join, repeat, size
 from tokzoo.generators.sampling import Schedule, check_knobs, guidance_at
 from tokzoo.layers.transformer import TransformerBlock
 from tokzoo.tokens import Grid, Tokens, TokenSpec
@@ -113,9 +113,14 @@ class MaskedGenerator(Generator):
 
     def __init__(self, config: Any):
         super().__init__(config)
-        if config.grid[0] * config.grid[1] != config.num_tokens:
+        if config.grid is not None and config.grid[0] * config.grid[1] != config.num_tokens:
             raise ValueError(f"a grid of {config.grid} is not {config.num_tokens} tokens")
-        self.backbone = MaskedBackbone(
+        self.backbone = self._new_backbone()
+
+    def _new_backbone(self) -> nn.Module:
+        """Tokens (B, L, C) as they are read, known places (B, K) and the condition -> features (B, L, D)."""
+        config = self.config
+        return MaskedBackbone(
             channels=config.channels,
             num_tokens=config.num_tokens,
             num_classes=config.num_classes + config.null_class,
@@ -138,12 +143,12 @@ class MaskedGenerator(Generator):
         grid = (spec.layout.height, spec.layout.width)
         return dict(channels=spec.channels, num_tokens=spec.layout.num_tokens, grid=grid)
 
-    def check_place(self, tokens: Tokens, labels: Tensor) -> None:
+    def check_place(self, tokens: Tokens, labels: Condition) -> None:
         """Raises ValueError unless tokens lie on this generator's grid, as many samples as labels."""
         if tokens.layout != self.layout:
             raise ValueError(f"this generator's tokens lie on {self.layout}; got {tokens.layout}")
-        if len(tokens) != len(labels):
-            raise ValueError(f"there are {len(tokens)} samples of tokens and {len(labels)} labels")
+        if len(tokens) != size(labels):
+            raise ValueError(f"there are {len(tokens)} samples of tokens and {size(labels)} labels")
 
     # what a kind of head says
 
@@ -173,7 +178,6 @@ class MaskedGenerator(Generator):
         length = int(self.config.num_tokens)
         orders = self._orders(size(condition), orders, generator)
         asked = join(condition, self.null(condition)) if guidance != 1 else condition
-        assert isinstance(asked, Tensor)
         slots, before = blank, length
         counts = masked_counts(length, length if num_steps is None else num_steps)
         for step, after in enumerate(counts):
@@ -181,7 +185,7 @@ class MaskedGenerator(Generator):
             end = length if step == len(counts) - 1 else length - after
             places = orders[:, length - before : end]
             scale = guidance_at(1 - after / length, guidance, guidance_schedule)
-            copies = len(asked) // len(slots)
+            copies = size(asked) // len(slots)
             features = self.backbone(self.read(slots).repeat(copies, 1, 1), known.repeat(copies, 1), asked)
             chosen = at_places(features, places.repeat(copies, 1)).float()  # (copies * B, k, D)
             if not bool(chosen.isfinite().all()):
@@ -208,19 +212,20 @@ class MaskedGenerator(Generator):
     # training
 
     def _masked(
-        self, slots: Tensor, condition: Tensor, label_dropout: float, generator: torch.Generator | None
+        self, slots: Tensor, condition: Condition, label_dropout: float, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """Features (N, D) and tokens (N, C) of the masked places, a share of them drawn for the whole batch."""
         if label_dropout:
-            dropped = drop(condition, self.null(condition), label_dropout, generator)
-            assert isinstance(dropped, Tensor)
-            condition = dropped
+            condition = drop(condition, self.null(condition), label_dropout, generator)
         length = slots.shape[1]
         orders = torch.rand(slots.shape[:2], device=slots.device, generator=generator).argsort(dim=1)
-        known = orders[:, : length - masked_count(length, slots.device, generator)].sort(dim=1).values
+        known = orders[:, : length - self._masked_count(slots.device, generator)].sort(dim=1).values
         places = orders[:, known.shape[1] :]
         features = at_places(self.backbone(self.read(slots), known, condition), places)
         return features.flatten(0, 1), at_places(slots, places).flatten(0, 1)
+
+    def _masked_count(self, device: torch.device, generator: torch.Generator | None) -> int:
+        return masked_count(int(self.config.num_tokens), device, generator)
 
 
 def masked_counts(length: int, steps: int) -> Sequence[int]:

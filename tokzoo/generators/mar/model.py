@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokzoo.generators.base import Labels
+from tokzoo.generators.base import Labels, size
 from tokzoo.generators.mar.config import MarConfig
 from tokzoo.generators.mar.head import DiffusionHead
 from tokzoo.generators.masked_backbone import Asked, MaskedGenerator, at_places
@@ -95,7 +95,7 @@ class Mar(MaskedGenerator):
                 features that are not finite.
         """
         chain = self.head.chain.shortened(diffusion_steps)
-        shape = (len(self.condition(labels)) * num_samples, self.config.num_tokens, self.config.channels)
+        shape = (size(self.condition(labels)) * num_samples, self.config.num_tokens, self.config.channels)
         if noise is None:
             noise = torch.randn(shape, device=self.device, generator=generator)
         elif tuple(noise.shape) != shape:

@@ -75,24 +75,8 @@ def _without_qkv_bias(dim: int, num_heads: int, mlp_dim: int) -> TransformerBloc
     return block
 
 
-class Maskgit(Generator):
-    """p(masked tokens | class, the others), each alone. arXiv:2202.04200.
-
-    `embed` holds codes, the mask, classes, and no class.
-    """
-
-    def __init__(self, config: MaskgitConfig):
-        super().__init__(config)
-        if config.grid is not None and config.grid[0] * config.grid[1] != config.num_tokens:
-            raise ValueError(f"a grid of {config.grid} is not {config.num_tokens} tokens")
-        self.embed = nn.Embedding(config.codebook_size + 1 + config.num_classes + config.null_class, config.width)
-        self.positions = nn.Parameter(0.02 * torch.randn(config.num_tokens + 1, config.width))
-        build = Bert if config.backbone == "bert" else UVit
-        self.backbone = build(config.width, config.depth, config.num_heads, config.mlp_dim)
-        self.head = nn.Linear(config.width, config.codebook_size)
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+class FillIn(Generator):
+    """p(masked tokens | condition, the others), each alone. arXiv:2202.04200. A kind of model says `logits`."""
 
     @property
     def mask(self) -> int:
@@ -101,10 +85,11 @@ class Maskgit(Generator):
 
     def logits(self, indices: Tensor, condition: Condition) -> Tensor:
         """Indices (B, L), some of them `mask`, -> (B, L, V), float32."""
-        assert isinstance(condition, Tensor)
-        ids = torch.cat([condition.unsqueeze(1) + self.config.codebook_size + 1, indices], dim=1)
-        hidden = self.embed(ids) + self.positions[: ids.shape[1]]
-        return self.head(self.backbone(hidden)[:, 1:]).float()
+        raise TypeError(f"{type(self).__name__} must define logits")
+
+    def strength(self, step: int, num_steps: int, guidance: float, schedule: Schedule, power: float) -> float:
+        """Guidance in a step."""
+        return guidance_at(step / num_steps, guidance, schedule, power)
 
     @torch.no_grad()
     def sample(  # type: ignore[override]
@@ -193,7 +178,7 @@ class Maskgit(Generator):
             if guidance == 1:
                 logits = self.logits(indices, condition)
             else:
-                scale = guidance_at(step / num_steps, guidance, guidance_schedule, guidance_power)
+                scale = self.strength(step, num_steps, guidance, guidance_schedule, guidance_power)
                 logits = guide(self.logits(indices.repeat(2, 1), asked), scale)
             if not bool(logits.isfinite().all()):
                 blamed = self._blame(partial(self.logits, indices, condition))
@@ -252,6 +237,32 @@ class Maskgit(Generator):
             )
         valid = torch.ones_like(known, dtype=torch.bool) if given.valid is None else given.valid.to(known.device)
         return torch.where(valid, known, indices)
+
+
+class Maskgit(FillIn):
+    """p(masked tokens | class, the others), each alone. arXiv:2202.04200.
+
+    `embed` holds codes, the mask, classes, and no class.
+    """
+
+    def __init__(self, config: MaskgitConfig):
+        super().__init__(config)
+        if config.grid is not None and config.grid[0] * config.grid[1] != config.num_tokens:
+            raise ValueError(f"a grid of {config.grid} is not {config.num_tokens} tokens")
+        self.embed = nn.Embedding(config.codebook_size + 1 + config.num_classes + config.null_class, config.width)
+        self.positions = nn.Parameter(0.02 * torch.randn(config.num_tokens + 1, config.width))
+        build = Bert if config.backbone == "bert" else UVit
+        self.backbone = build(config.width, config.depth, config.num_heads, config.mlp_dim)
+        self.head = nn.Linear(config.width, config.codebook_size)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+
+    def logits(self, indices: Tensor, condition: Condition) -> Tensor:
+        assert isinstance(condition, Tensor)
+        ids = torch.cat([condition.unsqueeze(1) + self.config.codebook_size + 1, indices], dim=1)
+        hidden = self.embed(ids) + self.positions[: ids.shape[1]]
+        return self.head(self.backbone(hidden)[:, 1:]).float()
 
 
 def gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -1,0 +1,95 @@
+"""What MaskGen promises: it heeds its text and the score, and is guided away from the empty text."""
+
+import pytest
+import torch
+
+from tokzoo.generators.maskgen import Caption
+from tokzoo.generators.maskgen.config import TINY, TINY_KL
+from tokzoo.generators.maskgen.model import MaskgenKl, MaskgenVq
+from tokzoo.tokens import Sequence, Tokens
+
+KINDS = {"vq": (MaskgenVq, TINY), "kl": (MaskgenKl, TINY_KL)}
+
+
+def made(kind: str) -> MaskgenVq | MaskgenKl:
+    torch.manual_seed(0)
+    build, config = KINDS[kind]
+    model = build(config).eval()
+    for name, parameter in model.named_parameters():
+        if "modulation" in name or name.startswith(("head.", "embed.")):
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def caption(count: int, seed: int = 1, score: float = 6.5) -> Caption:
+    noise = torch.Generator().manual_seed(seed)
+    return Caption(torch.randn(count, 5, 12, generator=noise), torch.randn(count, 12, generator=noise), score)
+
+
+def values(tokens: Tokens) -> torch.Tensor:
+    return tokens.latents if tokens.indices is None else tokens.indices
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_away_from_the_same_text_there_is_no_way_and_away_from_another_there_is(kind: str) -> None:
+    model = made(kind)
+
+    def drawn(guidance: float) -> torch.Tensor:
+        noise = torch.Generator().manual_seed(0)
+        return values(model.sample(caption(1), guidance=guidance, num_steps=4, generator=noise))
+
+    with pytest.raises(ValueError, match="read_empty"):
+        drawn(3.0)
+    model.read_empty(caption(1))
+    torch.testing.assert_close(drawn(3.0), drawn(1.0), atol=1e-4, rtol=1e-4)
+    model.read_empty(caption(1, seed=2))
+    assert not torch.allclose(drawn(3.0).float(), drawn(1.0).float(), atol=1e-2)
+    assert "empty" not in model.state_dict()
+
+
+@torch.no_grad()
+def test_text_pooled_text_and_score_are_all_heeded() -> None:
+    model = made("vq")
+    ids = torch.full((1, 12), model.mask)
+    one, other = caption(1), caption(1, seed=2)
+    plain = model.logits(ids, model.condition(one))
+    for changed in (
+        one._replace(features=other.features),
+        one._replace(pooled=other.pooled),
+        one._replace(score=4.0),
+    ):
+        assert (model.logits(ids, model.condition(changed)) - plain).abs().max() > 1e-3
+
+
+def test_guidance_grows_from_2_to_what_was_asked() -> None:
+    model = made("vq")
+    told = [model.strength(step, 4, 13.0, "power_cosine", 1.0) for step in range(4)]
+    assert told == pytest.approx([3.611, 7.5, 11.389, 13.0], abs=1e-3)  # 1 + s, s = 1 + 11 (1 - cos(pi r)) / 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns_and_what_cannot_be_is_named(kind: str) -> None:
+    model = made(kind)
+    model.read_empty(caption(1, seed=3))
+    if kind == "vq":
+        tokens = Tokens(layout=Sequence(12), indices=torch.randint(40, (2, 12)), levels=(40,))
+    else:
+        tokens = Tokens(layout=Sequence(8), latents=torch.randn(2, 8, 4))
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    noise = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = model.loss(tokens, caption(2), label_dropout=0.1, generator=noise)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    with pytest.raises(ValueError, match="takes a Caption"):
+        model.sample(3)
+    with pytest.raises(ValueError, match=r"features must be \(B, T, 12\)"):
+        model.sample(caption(1)._replace(pooled=torch.zeros(2, 12)))
+    longer = Caption(torch.zeros(1, 6, 12), torch.zeros(1, 12))
+    with pytest.raises(ValueError, match="as long as the empty one: 5 tokens; got 6"):
+        model.sample(longer, guidance=2.0)
