@@ -32,6 +32,7 @@ class TinyCnnDecoder(Decoder):
 
     def forward(self, codes: Features) -> Tensor:
         grid = codes.layout
-        assert isinstance(grid, Grid)
+        if not isinstance(grid, Grid):
+            raise ValueError(f"a convolutional decoder reads codes on a Grid; got {grid}")
         images: Tensor = self.layers(to_map(codes.latents, grid.height, grid.width))
         return images

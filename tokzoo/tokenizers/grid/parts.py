@@ -1,6 +1,7 @@
 """Encoders and decoders that a composed tokenizer can have: names, options, and the places where their tokens lie."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from tokzoo.decoders.ldm_cnn import LdmCnnDecoder
@@ -23,151 +24,118 @@ class Placed(NamedTuple):
     layout: Layout | None
 
 
-def cnn_encoder(
-    *,
-    image_size: int,
-    code_dim: int,
-    width: int = 64,
-    multipliers: Sequence[int] = (1, 2, 2, 4),
-    num_blocks: int = 1,
-    attention_levels: Sequence[int] = (),
-    middle_attention: bool = True,
-) -> Placed:
-    """VQGAN's: a grid of one token per 2 ** (levels - 1) pixels. Widths are multiples of 32."""
-    encoder = LdmCnnEncoder(
-        width=width,
-        multipliers=multipliers,
-        num_blocks=num_blocks,
-        latent_dim=code_dim,
-        attention_levels=attention_levels,
-        middle_attention=middle_attention,
-    )
-    return Placed(encoder, code_dim, _grid(image_size, 2 ** (len(multipliers) - 1), "cnn"))
+# --- options, with the values that they have if nothing is said ------------------------------------------------------
 
 
-def cnn_decoder(
-    *,
-    image_size: int,
-    layout: Layout,
-    code_dim: int,
-    width: int = 64,
-    multipliers: Sequence[int] = (1, 2, 2, 4),
-    num_blocks: int = 1,
-    attention_levels: Sequence[int] = (),
-    middle_attention: bool = True,
-) -> Placed:
+@dataclass(frozen=True, kw_only=True)
+class CnnOptions:
+    """Of `maskgit_cnn`: one token per 2 ** (levels - 1) pixels. Widths are multiples of 32."""
+
+    width: int = 64
+    multipliers: Sequence[int] = (1, 2, 2, 4)  # of the width, per level
+    num_blocks: int = 1
+
+    @property
+    def downsample(self) -> int:
+        """Pixels per token side."""
+        return int(2 ** (len(self.multipliers) - 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdmCnnOptions(CnnOptions):
+    """Of `cnn`, which may have attention."""
+
+    attention_levels: Sequence[int] = ()
+    middle_attention: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitOptions:
+    """Of `vit` and `mask_token`: one token, or one place of the picture, per patch."""
+
+    patch_size: int = 8
+    width: int = 192
+    depth: int = 4
+    num_heads: int = 3
+
+    @property
+    def downsample(self) -> int:
+        """Pixels per token side."""
+        return self.patch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentQueryOptions(VitOptions):
+    """Of `latent_query`, whose tokens lie in a row."""
+
+    num_tokens: int = 32
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def cnn_encoder(*, image_size: int, code_dim: int, **options: Any) -> Placed:
+    """VQGAN's: a grid."""
+    chosen = LdmCnnOptions(**options)
+    encoder = LdmCnnEncoder(latent_dim=code_dim, **asdict(chosen))
+    return Placed(encoder, code_dim, _grid(image_size, chosen.downsample, "cnn"))
+
+
+def cnn_decoder(*, image_size: int, layout: Layout, code_dim: int, **options: Any) -> Placed:
     """VQGAN's, from a grid."""
-    decoder = LdmCnnDecoder(
-        width=width,
-        multipliers=multipliers,
-        num_blocks=num_blocks,
-        latent_dim=code_dim,
-        attention_levels=attention_levels,
-        middle_attention=middle_attention,
-    )
-    return Placed(decoder, code_dim, _grid(image_size, 2 ** (len(multipliers) - 1), "cnn"))
+    chosen = LdmCnnOptions(**options)
+    decoder = LdmCnnDecoder(latent_dim=code_dim, **asdict(chosen))
+    return Placed(decoder, code_dim, _grid(image_size, chosen.downsample, "cnn"))
 
 
-def maskgit_cnn_encoder(
-    *,
-    image_size: int,
-    code_dim: int,
-    width: int = 64,
-    multipliers: Sequence[int] = (1, 2, 2, 4),
-    num_blocks: int = 1,
-) -> Placed:
-    """MaskGIT's: no attention, pooling between levels."""
-    encoder = MaskgitCnnEncoder(width=width, multipliers=multipliers, num_blocks=num_blocks, code_dim=code_dim)
-    return Placed(encoder, code_dim, _grid(image_size, 2 ** (len(multipliers) - 1), "maskgit_cnn"))
+def maskgit_cnn_encoder(*, image_size: int, code_dim: int, **options: Any) -> Placed:
+    """MaskGIT's: a grid; no attention, pooling between levels."""
+    chosen = CnnOptions(**options)
+    encoder = MaskgitCnnEncoder(code_dim=code_dim, **asdict(chosen))
+    return Placed(encoder, code_dim, _grid(image_size, chosen.downsample, "maskgit_cnn"))
 
 
-def maskgit_cnn_decoder(
-    *,
-    image_size: int,
-    layout: Layout,
-    code_dim: int,
-    width: int = 64,
-    multipliers: Sequence[int] = (1, 2, 2, 4),
-    num_blocks: int = 1,
-) -> Placed:
+def maskgit_cnn_decoder(*, image_size: int, layout: Layout, code_dim: int, **options: Any) -> Placed:
     """MaskGIT's, from a grid."""
-    decoder = MaskgitCnnDecoder(width=width, multipliers=multipliers, num_blocks=num_blocks, code_dim=code_dim)
-    return Placed(decoder, code_dim, _grid(image_size, 2 ** (len(multipliers) - 1), "maskgit_cnn"))
+    chosen = CnnOptions(**options)
+    decoder = MaskgitCnnDecoder(code_dim=code_dim, **asdict(chosen))
+    return Placed(decoder, code_dim, _grid(image_size, chosen.downsample, "maskgit_cnn"))
 
 
-def vit_encoder(
-    *, image_size: int, code_dim: int, patch_size: int = 8, width: int = 192, depth: int = 4, num_heads: int = 3
-) -> Placed:
-    """A plain ViT: a grid of one token per patch."""
-    grid = _grid(image_size, patch_size, "vit")
-    encoder = VitEncoder(
-        grid_size=grid.height, patch_size=patch_size, width=width, depth=depth, num_heads=num_heads, code_dim=code_dim
-    )
-    return Placed(encoder, code_dim, grid)
+def vit_encoder(*, image_size: int, code_dim: int, **options: Any) -> Placed:
+    """A plain ViT: a grid."""
+    chosen = VitOptions(**options)
+    grid = _grid(image_size, chosen.downsample, "vit")
+    return Placed(VitEncoder(grid_size=grid.height, code_dim=code_dim, **asdict(chosen)), code_dim, grid)
 
 
-def vit_decoder(
-    *,
-    image_size: int,
-    layout: Layout,
-    code_dim: int,
-    patch_size: int = 8,
-    width: int = 192,
-    depth: int = 4,
-    num_heads: int = 3,
-) -> Placed:
-    """A plain ViT, from a grid of one token per patch."""
-    grid = _grid(image_size, patch_size, "vit")
-    decoder = VitDecoder(
-        grid_size=grid.height, patch_size=patch_size, width=width, depth=depth, num_heads=num_heads, code_dim=code_dim
-    )
-    return Placed(decoder, code_dim, grid)
+def vit_decoder(*, image_size: int, layout: Layout, code_dim: int, **options: Any) -> Placed:
+    """A plain ViT, from a grid."""
+    chosen = VitOptions(**options)
+    grid = _grid(image_size, chosen.downsample, "vit")
+    return Placed(VitDecoder(grid_size=grid.height, code_dim=code_dim, **asdict(chosen)), code_dim, grid)
 
 
-def latent_query_encoder(
-    *,
-    image_size: int,
-    code_dim: int,
-    num_tokens: int = 32,
-    patch_size: int = 8,
-    width: int = 192,
-    depth: int = 4,
-    num_heads: int = 3,
-) -> Placed:
-    """TiTok's: a row of `num_tokens`, read from the picture by learned queries."""
-    _grid(image_size, patch_size, "latent_query")
-    encoder = LatentQueryEncoder(
-        image_size=image_size,
-        patch_size=patch_size,
-        num_tokens=num_tokens,
-        width=width,
-        depth=depth,
-        num_heads=num_heads,
-        code_dim=code_dim,
-    )
-    return Placed(encoder, code_dim, Row(num_tokens))
+def latent_query_encoder(*, image_size: int, code_dim: int, **options: Any) -> Placed:
+    """TiTok's: a row of tokens, read from the picture by learned queries."""
+    chosen = LatentQueryOptions(**options)
+    _grid(image_size, chosen.downsample, "latent_query")
+    encoder = LatentQueryEncoder(image_size=image_size, code_dim=code_dim, **asdict(chosen))
+    return Placed(encoder, code_dim, Row(chosen.num_tokens))
 
 
-def mask_token_decoder(
-    *,
-    image_size: int,
-    layout: Layout,
-    code_dim: int,
-    patch_size: int = 8,
-    width: int = 192,
-    depth: int = 4,
-    num_heads: int = 3,
-) -> Placed:
+def mask_token_decoder(*, image_size: int, layout: Layout, code_dim: int, **options: Any) -> Placed:
     """TiTok's: mask tokens of the picture read the codes, which may lie in any way."""
-    grid = _grid(image_size, patch_size, "mask_token")
+    chosen = VitOptions(**options)
+    grid = _grid(image_size, chosen.downsample, "mask_token")
     decoder = MaskTokenDecoder(
         grid_size=grid.height,
         num_tokens=layout.num_tokens or 0,
-        width=width,
-        depth=depth,
-        num_heads=num_heads,
+        width=chosen.width,
+        depth=chosen.depth,
+        num_heads=chosen.num_heads,
         code_dim=code_dim,
-        head=PixelHead(width, patch_size),
+        head=PixelHead(chosen.width, chosen.patch_size),
     )
     return Placed(decoder, code_dim, None)
 

@@ -1,11 +1,13 @@
 """The KL-16 autoencoder of MAR, arXiv:2406.11838: latent diffusion's (arXiv:2112.10752), 16 channels per f16 place."""
 
+from dataclasses import replace
+
 from tokzoo.decoders.ldm_cnn import LdmCnnDecoder
 from tokzoo.encoders.ldm_cnn import LdmCnnEncoder
 from tokzoo.quantizers.gaussian import GaussianBottleneck
-from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokenizers.kl16_vae.config import Kl16VaeConfig
-from tokzoo.tokens import Grid, TokenSpec
+from tokzoo.tokenizers.on_grid import GridTokenizer
+from tokzoo.tokens import TokenSpec
 
 
 def build_encoder(config: Kl16VaeConfig, *, signed: bool = True) -> LdmCnnEncoder:
@@ -36,8 +38,8 @@ def build_decoder(config: Kl16VaeConfig, *, signed: bool = True) -> LdmCnnDecode
     )
 
 
-class Kl16Vae(VisualTokenizer):
-    """A grid of continuous tokens, one per `downsample` x `downsample` pixels; any size that is a multiple of it."""
+class Kl16Vae(GridTokenizer):
+    """One continuous token per f x f pixels, row-major; generators model latents times `config.scale`."""
 
     def __init__(self, config: Kl16VaeConfig):
         super().__init__(config)
@@ -46,16 +48,5 @@ class Kl16Vae(VisualTokenizer):
         self.decoder = build_decoder(config)
 
     @property
-    def multiple_of(self) -> int:
-        return int(self.config.downsample)
-
-    @property
     def token_spec(self) -> TokenSpec:
-        side = self.config.image_size // self.config.downsample
-        return TokenSpec(
-            layout=Grid(side, side),
-            levels=None,
-            channels=self.config.code_dim,
-            lengths=(1, side**2),
-            scale=self.config.scale,
-        )
+        return replace(super().token_spec, scale=self.config.scale)

@@ -5,42 +5,21 @@ from typing import Any
 from tokzoo.decoders.maskgit_cnn import MaskgitCnnDecoder
 from tokzoo.encoders.maskgit_cnn import MaskgitCnnEncoder
 from tokzoo.quantizers.vector import VectorQuantizer
-from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokenizers.maskgit_vqgan.config import MaskgitVqganConfig
-from tokzoo.tokens import Grid, TokenSpec
+from tokzoo.tokenizers.on_grid import GridTokenizer
 
 
 def cnn_sizes(config: MaskgitVqganConfig) -> dict[str, Any]:
-    """What the encoder's and the decoder's constructors take."""
-    return dict(
-        width=config.width,
-        multipliers=config.multipliers,
-        num_blocks=config.num_blocks,
-        code_dim=config.code_dim,
-        num_middle_blocks=config.num_middle_blocks,
-    )
+    """What the encoder's and the decoder's constructors take alike."""
+    names = ("width", "multipliers", "num_blocks", "code_dim", "num_middle_blocks")
+    return {name: getattr(config, name) for name in names}
 
 
-class MaskgitVqgan(VisualTokenizer):
-    """A grid of tokens, one per `downsample` x `downsample` pixels; any size that is a multiple of it."""
+class MaskgitVqgan(GridTokenizer):
+    """One token per f x f pixels, row-major; the nearest of `codebook_size` rows."""
 
     def __init__(self, config: MaskgitVqganConfig):
         super().__init__(config)
-        sizes = cnn_sizes(config)
-        self.encoder = MaskgitCnnEncoder(**sizes)
+        self.encoder = MaskgitCnnEncoder(**cnn_sizes(config))
         self.quantizer = VectorQuantizer(config.codebook_size, config.code_dim)
-        self.decoder = MaskgitCnnDecoder(**sizes)
-
-    @property
-    def multiple_of(self) -> int:
-        return int(self.config.downsample)
-
-    @property
-    def token_spec(self) -> TokenSpec:
-        side = self.config.image_size // self.config.downsample
-        return TokenSpec(
-            layout=Grid(side, side),
-            levels=self.quantizer.levels,
-            channels=self.config.code_dim,
-            lengths=(1, side**2),
-        )
+        self.decoder = MaskgitCnnDecoder(**cnn_sizes(config))

@@ -51,7 +51,10 @@ IN1K = "ImageNet val 50k, {0}x{0}; " + README
 COCO = f"MS-COCO val 2017, 256x256; {README}"
 
 
-def _published(name: str, config: OpenMagvit2Config, repo: str, file: str, tag: str, *scores: Score) -> Architecture:
+def _published(
+    name: str, config: OpenMagvit2Config, repo: str, file: str, tag: str, scores: Mapping[str, tuple[float, float]]
+) -> Architecture:
+    """One row of the table; `scores` are rFID and PSNR by protocol."""
     return Architecture(
         name=name,
         family="open_magvit2",
@@ -68,15 +71,15 @@ def _published(name: str, config: OpenMagvit2Config, repo: str, file: str, tag: 
                 sources=(Source(repo=f"TencentARC/Open-MAGVIT2-Tokenizer-{repo}", files=(file,)),),
                 code_licence="Apache-2.0",
                 licence="Apache-2.0",
-                scores=scores,
+                scores=tuple(
+                    Score(metric=metric, value=value, protocol=protocol)
+                    for protocol, values in scores.items()
+                    for metric, value in zip(("rFID", "PSNR"), values, strict=True)
+                ),
                 checked="manifest",
             ),
         ),
     )
-
-
-def _score(metric: str, value: float, protocol: str) -> Score:
-    return Score(metric=metric, value=value, protocol=protocol)
 
 
 ARCHITECTURES = (
@@ -86,8 +89,7 @@ ARCHITECTURES = (
         "256-resolution",
         "imagenet_256_L.ckpt",
         "in1k",
-        _score("rFID", 1.17, IN1K.format(256)),
-        _score("PSNR", 21.90, IN1K.format(256)),
+        {IN1K.format(256): (1.17, 21.90)},
     ),
     _published(
         "open_magvit2_128",
@@ -95,10 +97,7 @@ ARCHITECTURES = (
         "128-resolution",
         "imagenet_128_L.ckpt",
         "in1k",
-        _score("rFID", 1.18, IN1K.format(128)),
-        _score("PSNR", 25.08, IN1K.format(128)),
-        _score("rFID", 0.34, IN1K.format(256)),
-        _score("PSNR", 26.19, IN1K.format(256)),
+        {IN1K.format(128): (1.18, 25.08), IN1K.format(256): (0.34, 26.19)},
     ),
     _published(
         "open_magvit2_pt16384",
@@ -106,10 +105,7 @@ ARCHITECTURES = (
         "16384-Pretrain",
         "pretrain256_16384.ckpt",
         "pretrain",
-        _score("rFID", 2.55, IN1K.format(256)),
-        _score("PSNR", 22.21, IN1K.format(256)),
-        _score("rFID", 7.93, COCO),
-        _score("PSNR", 22.21, COCO),
+        {IN1K.format(256): (2.55, 22.21), COCO: (7.93, 22.21)},
     ),
     _published(
         "open_magvit2_pt262144",
@@ -117,9 +113,6 @@ ARCHITECTURES = (
         "262144-Pretrain",
         "pretrain256_262144.ckpt",
         "pretrain",
-        _score("rFID", 1.67, IN1K.format(256)),
-        _score("PSNR", 22.70, IN1K.format(256)),
-        _score("rFID", 6.76, COCO),
-        _score("PSNR", 22.31, COCO),
+        {IN1K.format(256): (1.67, 22.70), COCO: (6.76, 22.31)},
     ),
 )
