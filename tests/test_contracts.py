@@ -17,7 +17,12 @@ NAMES = tokzoo.list_models(kind="tokenizer")
 FAMILIES = sorted(families())
 BOTTLENECKS = [(family, {}) for family in FAMILIES] + [("titok", {"bottleneck": "kl"})]
 TITOK_LINE = ("one_d_piece", "tatitok", "titok")  # their manifests hold the inner part of a config.json
-UNUSED = {"bae": 2_496_899, "robustok": 85_863_168, "xqgan": 85_863_168}  # shortcuts, teachers: read by no forward pass
+UNUSED = {  # shortcuts, teachers, a time's projections: read by no forward pass
+    "bae": 2_496_899,
+    "gpstoken": 131_328,
+    "robustok": 85_863_168,
+    "xqgan": 85_863_168,
+}
 WHOLE_ENCODERS = ("alit",)  # decode inside of encode
 # their manifests are read in tests/generators
 GENERATORS = (

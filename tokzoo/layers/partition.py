@@ -3,6 +3,7 @@
 M regions are known while the search goes on, over all images; n of them have one size.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 SIDE = 64  # a region is resized to this before its gradients are looked at
 BINS, REACH = 512, 5.5  # of the histogram of gradients, from -REACH to REACH
-CHUNK = 48  # regions that are scored at once: their maps stay in the cache
+CHUNK = 32  # regions that are scored at once: their maps stay in the cache
 
 
 def partition(grey: Tensor, num_regions: int, *, least_side: int = 8, power: float = 2.5) -> Tensor:
@@ -75,7 +76,7 @@ def complexity(grey: Tensor, image: Tensor, boxes: Tensor, *, power: float = 2.5
     for number, size in enumerate(kinds.tolist()):
         chosen = (kind == number).nonzero().squeeze(1)
         high, wide = size % grey.shape[1] + 1, size // grey.shape[1]
-        rows, columns = _lerp(high, grey), _lerp(wide, grey)
+        rows, columns = _lerp(high, grey.device), _lerp(wide, grey.device)
         for part in chosen.split(CHUNK):
             pixels = _regions(grey, image[part], boxes[part], high, wide)
             entropy[part] = _entropy(_gradients(_resize(pixels, rows, columns)))
@@ -94,11 +95,12 @@ class _Lerp(NamedTuple):
     share_after: Tensor
 
 
-def _lerp(length: int, like: Tensor) -> _Lerp:
-    number = torch.arange(-1, SIDE + 1, device=like.device).clamp_(0, SIDE - 1)
+@lru_cache(maxsize=64)
+def _lerp(length: int, device: torch.device) -> _Lerp:
+    number = torch.arange(-1, SIDE + 1, device=device).clamp_(0, SIDE - 1)
     place = ((number + 0.5) * (length / SIDE) - 0.5).clamp_(0, length - 1)
     before = place.long()
-    share = (place - before).to(like.dtype)
+    share = place - before
     return _Lerp(before, (before + 1).clamp_max_(length - 1), 1 - share, share)
 
 
@@ -134,8 +136,8 @@ def _entropy(lengths: Tensor) -> Tensor:
     A length is not negative, so that only half of the bins are ever filled.
     """
     half, number = BINS // 2, lengths.shape[2]
-    first = torch.arange(number, device=lengths.device, dtype=lengths.dtype).mul_(half + 1)
-    bins = (lengths * (half / REACH)).clamp_max_(half).add_(first).int()
+    first = torch.arange(number, device=lengths.device, dtype=torch.int32).mul_(half + 1)
+    bins = lengths.mul(half / REACH).int().clamp_(0, half).add_(first)
     counts = torch.bincount(bins.flatten(), minlength=number * (half + 1)).view(number, half + 1)[:, :half].double()
     shares = counts / (counts.sum(1, keepdim=True) + 1e-5)
     return -(shares * (shares + 1e-10).log2_()).sum(1)
