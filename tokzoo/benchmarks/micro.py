@@ -19,6 +19,7 @@ MICRO = {  # name -> "module:function", called as function(device=..., rounds=..
     "metrics": "tokzoo.benchmarks.metrics:compare",
     "nearest": "tokzoo.benchmarks.nearest:compare",
     "quantizers": "tokzoo.benchmarks.quantizers:compare",
+    "splatting": "tokzoo.benchmarks.splatting:compare",
 }
 
 
