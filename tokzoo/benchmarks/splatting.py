@@ -3,7 +3,7 @@
 The Gaussians are those of the partitions of photos; without photos, of smooth noise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -52,14 +52,14 @@ def _painting(grey: Tensor, device: str, rounds: int) -> Comparison:
     features = torch.randn(len(grey), NUMBER, CHANNELS, generator=generator).to(device)
     given = torch.randn(len(grey), CHANNELS, *size, generator=generator).to(device)
 
-    def trained(way: object) -> list[Tensor]:
-        inputs = [geometry.clone().requires_grad_(), features.clone().requires_grad_()]
-        painted = way(*inputs, size, cutoff=CUTOFF)  # type: ignore[operator]
-        return [painted.detach(), *torch.autograd.grad(painted, inputs, given)]
+    def trained(way: Callable[..., Tensor], images: int = len(grey)) -> list[Tensor]:
+        inputs = [each[:images].clone().requires_grad_() for each in (geometry, features)]
+        painted = way(*inputs, size, cutoff=CUTOFF)
+        return [painted.detach(), *torch.autograd.grad(painted, inputs, given[:images])]
 
     away = max(
         float((got - want).abs().max() / want.abs().max())
-        for got, want in zip(trained(splat), trained(dense_splat), strict=True)
+        for got, want in zip(trained(splat, 1), trained(dense_splat, 1), strict=True)
     )
     return Comparison(
         setting=f"{NUMBER} Gaussians, {CHANNELS} channels, {SIDE}x{SIDE}, batch {len(grey)}, forward and backward",

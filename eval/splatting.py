@@ -1,0 +1,41 @@
+"""Painting with Gaussians and cutting pictures, timed on the partitions of photos.
+
+usage: python -m eval.splatting --photos kodak24 [--rounds 5] [--out eval/results/splatting.json]
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from tokzoo._files import write_atomically
+from tokzoo.benchmarks import splatting
+from tokzoo.benchmarks.machine import machine
+from tokzoo.benchmarks.micro import describe
+from tokzoo.images import find_images
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = splatting.compare(rounds=options.rounds, files=find_images(options.photos))
+    told = {
+        "micro": "splatting",
+        "what": f"medians of {options.rounds} rounds in turn; one thread",
+        "device": "cpu",
+        "comparisons": [comparison.as_data() for comparison in found],
+        "command": f"python -m eval.splatting --photos kodak24 --rounds {options.rounds}",
+        "machine": machine(),
+    }
+    print("\n".join(describe(told)))
+    if options.out is not None:
+        write_atomically(options.out, json.dumps(told, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
