@@ -4,12 +4,15 @@ usage: python -m eval.token_files [--rounds 5]
 
 Writes eval/results/token_files.json. Times are the CPU time of one process on one thread (best of the rounds), so that
 other work on the machine counts less. "payload_mb_per_s" is bytes of plain codes at their exact width, whatever the
-coder makes of them; "int64_mb_per_s" the same codes as tensors hold them, 8 bytes each.
+coder makes of them; "int64_mb_per_s" the same codes as tensors hold them, 8 bytes each. Codes of a generator are coded
+from given probabilities (float32, as many as levels for each code), so without the generator; and "coder_alone" is what
+then remains where the probabilities are intervals already: all that works on codes and bytes, and not on probabilities.
 """
 
 import argparse
 import json
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,10 +24,12 @@ import numpy as np
 import torch
 
 from tokzoo._files import write_atomically
-from tokzoo.benchmarks.machine import installed, machine
-from tokzoo.token_files import Frequencies, TokenFile, load, save
-from tokzoo.token_files.container import BLOCK_BITS
-from tokzoo.token_files.entropy import Adaptive, Coder, Generated, Plain, Static
+from tokzoo.benchmarks.machine import machine
+from tokzoo.token_files import Frequencies, TokenFile, load, rans, save
+from tokzoo.token_files.container import BLOCK_BITS, CODED_BLOCK_BITS
+from tokzoo.token_files.entropy import Adaptive, Coder, Plain, Static
+from tokzoo.token_files.generated import Generated, Intervals
+from tokzoo.token_files.writing import GENERATED_SAMPLES, GENERATED_VALUES
 from tokzoo.tokens import Sequence, Tokens, bit_width
 
 RESULT = Path(__file__).parent / "results" / "token_files.json"
@@ -61,7 +66,7 @@ def drawn(levels: int, count: int, seed: int = 0) -> np.ndarray:
 
 def time_coder(coder: Coder, codes: np.ndarray, width: int, rounds: int) -> dict[str, Any]:
     """Encoding and decoding in blocks as a file has them."""
-    step = BLOCK_BITS // width
+    step = (BLOCK_BITS if isinstance(coder, Plain) else CODED_BLOCK_BITS) // width
     blocks = [codes[start : start + step, None] for start in range(0, len(codes), step)]
     masks = [np.ones((1, len(block)), np.bool_) for block in blocks]
     data = [coder.encode(block, mask) for block, mask in zip(blocks, masks, strict=True)]
@@ -97,22 +102,79 @@ def coding_rows(rounds: int) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"levels": levels, "width": width, "entropy_bits": round(entropy, 4)}
         for name, coder in coders.items():
             row[name] = time_coder(coder, codes, width, rounds)
+            row[name]["percent_over_entropy"] = round(100 * (row[name]["bits_per_code"] / entropy - 1), 2)
         rows.append(row)
         print(json.dumps(row))
     return rows
 
 
-def generated_row(rounds: int) -> dict[str, Any]:
-    """What coding by a generator costs beside the generator, which here only looks up a table."""
-    levels, samples, length = 1024, 32, 64
-    codes = drawn(levels, samples * length)[:, None]
-    table = torch.rand(samples, levels)
-    coder, mask = Generated((levels,), lambda before: table), np.ones((samples, length), np.bool_)
+def generated_row(levels: int, rounds: int) -> dict[str, Any]:
+    """Coding from given probabilities, in one block as a file has it, and the part of it that is the coder's own."""
+    width, samples = bit_width(levels), min(GENERATED_SAMPLES, GENERATED_VALUES // levels)
+    length = min(64, (1 << 25) // (samples * levels))
+    table = torch.softmax(torch.randn(samples, levels, generator=torch.Generator().manual_seed(0)), dim=1)
+    drawn = torch.multinomial(table, length, replacement=True, generator=torch.Generator().manual_seed(1))
+    codes, mask = drawn.reshape(-1, 1).numpy(), np.ones((samples, length), np.bool_)
+    coder = Generated((levels,), lambda before: table)
     data = memoryview(coder.encode(codes, mask))
+    assert np.array_equal(coder.decode(data, mask), codes)
+    bits, entropy = 8 * len(data) / codes.size, -float(table.gather(1, drawn).log2().mean())
+
+    def timed(work: Callable[[], Any]) -> dict[str, float]:
+        seconds = cpu_seconds(work, rounds)
+        read = 4e-9 * levels * codes.size / seconds
+        return rates(seconds, codes.size, width) | {"gb_of_probabilities_per_s": round(read, 2)}
+
     return {
         "levels": levels,
-        "encode": rates(cpu_seconds(lambda: coder.encode(codes, mask), rounds), codes.size, 10),
-        "decode": rates(cpu_seconds(lambda: coder.decode(data, mask), rounds), codes.size, 10),
+        "samples": samples,
+        "tokens_per_sample": length,
+        "entropy_bits": round(entropy, 4),
+        "bits_per_code": round(bits, 4),
+        "percent_over_entropy": round(100 * (bits / entropy - 1), 2),
+        "encode": timed(lambda: coder.encode(codes, mask)),
+        "decode": timed(lambda: coder.decode(data, mask)),
+        "coder_alone": coder_alone(table.numpy(), drawn, coder.precision, width, rounds),
+    }
+
+
+def generated_rows(rounds: int) -> list[dict[str, Any]]:
+    """Codes of several levels, by given probabilities."""
+    rows = []
+    for levels in LEVELS:
+        rows.append(generated_row(levels, rounds))
+        print(json.dumps(rows[-1]))
+    return rows
+
+
+def coder_alone(
+    table: np.ndarray, drawn: torch.Tensor, precision: int, width: int, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Bytes of given intervals, in a block of 256 KiB, and back."""
+    intervals = Intervals(table, precision)
+    pieces = [intervals.of(column.numpy()) for column in drawn.T]
+    count = CODED_BLOCK_BITS // width
+    frequencies, starts = (np.resize(np.concatenate(part), count) for part in zip(*pieces, strict=True))
+    lanes = rans.lane_count(float(precision * count - np.log2(frequencies).sum()), count)
+    steps = count // lanes
+    frequencies, starts = frequencies[: steps * lanes], starts[: steps * lanes]
+    last = np.zeros(0, np.int64)
+
+    def encode() -> bytes:
+        return rans.encode(frequencies, starts, [lanes] * steps, last, lanes=lanes, precision=precision)
+
+    data = memoryview(encode())
+
+    def decode() -> None:
+        decoder = rans.Decoder(data, precision=precision, fewest=1, most=lanes)
+        for begin in range(0, steps * lanes, lanes):
+            decoder.slots(lanes)
+            decoder.advance(frequencies[begin : begin + lanes], starts[begin : begin + lanes])
+        decoder.last(0)
+
+    return {
+        "encode": rates(cpu_seconds(encode, rounds), steps * lanes, width),
+        "decode": rates(cpu_seconds(decode, rounds), steps * lanes, width),
     }
 
 
@@ -178,15 +240,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    found = machine()
-    found["versions"]["constriction"] = installed("constriction")
     with tempfile.TemporaryDirectory() as folder:
         result = {
             "what": "CPU time of one process, best of rounds; rates over plain payload bytes, codes, and int64 bytes",
+            "command": "python -m eval.token_files " + " ".join(sys.argv[1:]),
             "rounds": rounds,
-            "machine": found,
+            "machine": machine(),
             "codes": {"count": CODES, "rows": coding_rows(rounds)},
-            "generated_model_excluded": generated_row(rounds),
+            "generated_from_given_probabilities": generated_rows(rounds),
             "files": file_rows(Path(folder), rounds),
         }
     RESULT.parent.mkdir(exist_ok=True)

@@ -82,7 +82,7 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch) -> None:
     monkeypatch.setattr(doctor, "installed", lambda name: None if name == "av" else "1.0")
     found = {finding.what: finding for finding in doctor.extras()}
     assert found["tokzoo[video]"].detail == "lacks av: pip install 'tokzoo[video]'"
-    assert found["tokzoo[codec]"].level == "ok"
+    assert found["tokzoo[export]"].level == "ok"
     assert "tokzoo[dev]" not in found and "tokzoo[all]" not in found
     assert doctor.extras("no-such-package")[0].level == "note"
 

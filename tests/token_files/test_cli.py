@@ -121,7 +121,7 @@ def test_damaged_files_are_explained_on_one_line(file: Path, capsys: pytest.Capt
     for data, message in (
         (whole[:-1], "cut short"),
         (whole[:-1] + b"\0\0", "damaged"),
-        (with_header(whole, f1=2), "version 2"),
+        (with_header(whole, f1=3), "version 3"),
     ):
         file.write_bytes(data)
         assert run("decode", file, "--out", file.parent / "out") == 1

@@ -45,7 +45,7 @@ def test_any_tokens_are_read_as_they_were_written(tokens: Tokens, labelled: bool
 @pytest.mark.parametrize("coding", ["static", "adaptive"])
 @given(tokens=any_tokens(discrete=True))
 @several
-def test_any_indices_are_range_coded_and_decoded(coding: str, tokens: Tokens, tmp_path: Path) -> None:
+def test_any_indices_are_entropy_coded_and_decoded(coding: str, tokens: Tokens, tmp_path: Path) -> None:
     save(tokens, tmp_path / "any.tkz", coding=coding)
     assert same(load(tmp_path / "any.tkz"), tokens)
 
@@ -147,16 +147,16 @@ def test_entropy_coding_comes_near_the_entropy(tmp_path: Path) -> None:
     entropy = float(-(share * share.log2()).sum() * counts.sum())
     static = save(tokens, tmp_path / "static.tkz", coding="static").payload_bits
     adaptive = save(tokens, tmp_path / "adaptive.tkz", coding="adaptive").payload_bits
-    assert entropy < static < 1.005 * entropy
-    assert entropy < adaptive < 1.03 * entropy
+    assert entropy < static < 1.015 * entropy  # about 20 bits for each 1,536 are the lanes' own
+    assert entropy < adaptive < 1.035 * entropy
     assert save(tokens, tmp_path / "plain.tkz").payload_bits > 1.7 * entropy
 
 
-def test_levels_that_are_no_power_of_two_cost_their_logarithm_when_range_coded(tmp_path: Path) -> None:
+def test_levels_that_are_no_power_of_two_cost_their_logarithm_when_entropy_coded(tmp_path: Path) -> None:
     levels = 1100  # 11 bits plain, 10.1 coded
     tokens = Tokens(layout=Sequence(64), indices=torch.randint(levels, (1024, 64)), levels=(levels,))
     static = save(tokens, tmp_path / "static.tkz", coding="static").payload_bits / (64 * 1024)
-    assert static < math.log2(levels) + 0.02
+    assert static < math.log2(levels) + 0.06
     assert save(tokens, tmp_path / "plain.tkz").payload_bits == 64 * 1024 * 11
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from tokzoo.token_files.bits import pack, packed_size, unpack
 from tokzoo.token_files.container import ArraySpec, Description
-from tokzoo.token_files.entropy import Coder, Codes, Mask, Plain
+from tokzoo.token_files.entropy import Coder, Mask, Plain
 from tokzoo.token_files.errors import TokenFileError
 from tokzoo.token_files.labels import check_labels
+from tokzoo.token_files.rans import Integers
 from tokzoo.tokens import Tokens, bit_width
 
 MASKED, LABELLED = 1, 2  # flags
@@ -101,7 +102,7 @@ def decode_block(
     return tokens, labels
 
 
-def _check_range(codes: Codes, levels: Sequence[int], what: str) -> None:
+def _check_range(codes: Integers, levels: Sequence[int], what: str) -> None:
     for slot, level in enumerate(levels):
         column = codes[:, slot]
         if len(column) and (column.min() < 0 or column.max() > level - 1):
@@ -146,7 +147,7 @@ def _decode_masks(reader: _Reader, items: int, length: int) -> Mask:
     return mask
 
 
-def _prefixes(lengths: Codes, length: int) -> Mask:
+def _prefixes(lengths: Integers, length: int) -> Mask:
     return np.arange(length) < lengths[:, None]
 
 

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tokzoo.token_files.entropy import Frequencies
 from tokzoo.token_files.errors import TokenFileError
+from tokzoo.token_files.frequencies import Frequencies
 from tokzoo.token_files.identity import TokenizerId
 from tokzoo.tokens import Gaussians, Grid, Grid3D, Layout, Octree, Pyramid, Sequence, Tokens, bit_width
 
 MAGIC = b"\x89TKZ\r\n\x1a\n"  # as PNG's: a copy in text mode or through seven bits breaks it
-VERSION = 1
+VERSION = 2
 BLOCK_BITS = 1 << 19  # a block of several samples takes at most this many bits, plain
+CODED_BLOCK_BITS = 1 << 21  # entropy coded: four times the lanes of the coder take less than twice the time
 LARGEST_BLOCK = 1 << 26  # numbers in the widest array of one sample
 LARGEST_DESCRIPTION = 1 << 24  # bytes
 LARGEST_EXTENT = 1 << 32  # pixels
@@ -82,9 +83,10 @@ class Header:
             raise TokenFileError(f"the file is cut short: {len(data)} bytes, where the header alone has {cls.SIZE}")
         _, version, size, crc, items, *page, end = cls.FORMAT.unpack(data[:-4])
         if version != VERSION:
+            remedy = "update tokzoo" if version > VERSION else "encode the images again"
             raise TokenFileError(
                 f"the file is of version {version}, and this tokzoo reads version {VERSION}: "
-                "update tokzoo, or get the file again if it should be of this version"
+                f"{remedy}, or get the file again if it should be of this version"
             )
         if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
             raise TokenFileError("the header is damaged: its checksum does not hold. Get the file again")
@@ -220,7 +222,12 @@ class Description:
 
     def samples_per_block(self, length: int) -> int:
         """How many samples of `length` tokens go into one block, at least 1."""
-        return max(1, BLOCK_BITS // max(1, length * max(1, self.bits_per_token)))
+        return max(1, self.block_bits // max(1, length * max(1, self.bits_per_token)))
+
+    @property
+    def block_bits(self) -> int:
+        """That a block of several samples takes at most, were it plain."""
+        return BLOCK_BITS if self.coding == "plain" else CODED_BLOCK_BITS
 
     def common(self) -> dict[str, Any]:
         """All that tokens must share with the file to be appended: everything but tokenizer and coding."""
@@ -355,7 +362,7 @@ def check_entries(entries: NDArray[Any], header: Header, description: Descriptio
     items, lengths = entries["items"].astype(np.float64), entries["tokens"].astype(np.float64)
     if not items.all() or items.sum() != header.items:
         raise TokenFileError(f"the index is damaged: it does not hold the {header.items} samples of the header")
-    too_many = (items > 1) & (items * lengths * max(1, description.bits_per_token) > BLOCK_BITS)
-    too_long = (lengths * description.numbers_per_token > LARGEST_BLOCK) | (items > BLOCK_BITS)
+    too_many = (items > 1) & (items * lengths * max(1, description.bits_per_token) > description.block_bits)
+    too_long = (lengths * description.numbers_per_token > LARGEST_BLOCK) | (items > description.block_bits)
     if (too_many | too_long).any() or (tokens is not None and (lengths != tokens).any()):
         raise TokenFileError(f"the index is damaged: it gives blocks a size that {description.layout} cannot have")

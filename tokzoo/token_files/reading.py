@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from tokzoo.token_files import container
 from tokzoo.token_files.blocks import decode_block
 from tokzoo.token_files.container import ENTRY, Description, Header
-from tokzoo.token_files.entropy import Adaptive, Coder, Frequencies, Generated, NextCode, Plain, Static
+from tokzoo.token_files.entropy import Adaptive, Coder, Plain, Static
 from tokzoo.token_files.errors import TokenFileError
+from tokzoo.token_files.frequencies import Frequencies
+from tokzoo.token_files.generated import Generated, NextCode
 from tokzoo.token_files.identity import Identifiable, TokenizerId, identify
 from tokzoo.tokens import Tokens
 

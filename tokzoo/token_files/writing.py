@@ -14,15 +14,18 @@ from tokzoo._files import replace_atomically
 from tokzoo.token_files import container
 from tokzoo.token_files.blocks import encode_block
 from tokzoo.token_files.container import ENTRY, LARGEST_BLOCK, PAGE, Description, Header
-from tokzoo.token_files.entropy import Coder, Frequencies, NextCode
+from tokzoo.token_files.entropy import Coder
 from tokzoo.token_files.errors import TokenFileError
+from tokzoo.token_files.frequencies import Frequencies
+from tokzoo.token_files.generated import NextCode
 from tokzoo.token_files.identity import Identifiable, TokenizerId, identify
 from tokzoo.token_files.reading import Model, Path, TokenFile, check_identity, coder_to_read
 from tokzoo.tokens import Tokens
 
 Coding = Literal["plain", "static", "adaptive"] | Frequencies | NextCode
 
-GENERATED_SAMPLES = 32  # in one block: a generator reads all of a block to give one of it
+GENERATED_SAMPLES = 256  # at most, in one block: a generator reads all of a block to give one of it
+GENERATED_VALUES = 1 << 22  # nor more than have so many probabilities at a time: 16 MiB
 
 
 class Written(NamedTuple):
@@ -48,14 +51,13 @@ def save(
 
     Args:
         tokenizer: whose tokens they are, so that reading can refuse another one.
-        coding: `plain`: each code at ceil(log2(level)) bits. `static`: range coded over how often each value occurs in
-            these tokens, or by given `Frequencies`. `adaptive`: over how often it occurred before in its block. A
-            function: over the probabilities that a generator gives, see `NextCode`; needed again for reading.
+        coding: `plain`: each code at ceil(log2(level)) bits. `static`: entropy coded by how often each value occurs in
+            these tokens, or by given `Frequencies`. `adaptive`: by how often it occurred before in its block. A
+            function: by the probabilities that a generator gives, see `NextCode`; needed again for reading.
         labels: a name per sample, such as its photo's.
 
     Raises:
         TokenFileError: indices without levels or out of range, labels that are no plain file names.
-        ImportError: entropy coding without `tokzoo[codec]`.
     """
     identity = None if tokenizer is None else identify(tokenizer)
     model = Frequencies.of(tokens) if coding == "static" else None if isinstance(coding, str) else coding
@@ -130,7 +132,8 @@ def _encode(
     if length * description.numbers_per_token > LARGEST_BLOCK:
         raise TokenFileError(f"one sample holds at most {LARGEST_BLOCK} numbers; got {length} tokens")
     step = description.samples_per_block(length)
-    step = min(step, GENERATED_SAMPLES) if description.coding == "generated" else step
+    if description.coding == "generated":
+        step = max(1, min(step, GENERATED_SAMPLES, GENERATED_VALUES // max(description.levels or (1,))))
     starts = range(0, len(tokens), step)
     blocks = [
         encode_block(tokens[i : i + step], None if labels is None else labels[i : i + step], description, coder)
