@@ -35,6 +35,7 @@ def rate_distortion(
         axes.plot(files, quality, "-", color=colour, label=f"{name}, one file")
         axes.plot(shared, quality, "--", color=colour, label=f"{name}, headers shared by {ARCHIVE} images")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("bytes per image")
     axes.set_ylabel("PSNR, dB")
     axes.legend(frameon=False, fontsize=9)
@@ -51,12 +52,13 @@ def distance_over_tokens(places: Mapping[str, tuple[float, float]], label: str, 
     """
     figure, axes = _figure()
     for (name, (tokens, distance)), colour in zip(places.items(), COLOURS * len(places), strict=False):
-        axes.plot([tokens], [distance], "o", color=colour, label=name, markersize=6)
+        axes.plot([tokens], [distance], "o", color=colour, markersize=6)
+        axes.annotate(name, (tokens, distance), (8, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("tokens per image")
     axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=9)
+    axes.set_ylim(bottom=0, top=1.1 * max(distance for _, distance in places.values()))
     with replace_atomically(file) as temporary:
         figure.savefig(temporary, format="png", dpi=144, bbox_inches="tight")
     return file
