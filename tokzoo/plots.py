@@ -38,7 +38,7 @@ def rate_distortion(
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("bytes per image")
     axes.set_ylabel("PSNR, dB")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")  # few bytes and a high PSNR: where nothing is
     with replace_atomically(file) as temporary:
         figure.savefig(temporary, format="png", dpi=144, bbox_inches="tight")
     return file
