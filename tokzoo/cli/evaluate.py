@@ -70,6 +70,7 @@ def evaluate(
     file = write_result(result, Path(out))
     settings.remove_work()
     print(f"{result.subject}, protocol {chosen.name} {chosen.sha256[:12]}, {result.images['count']:,} images")
+    print(f"  behind a value: its bootstrap interval of {chosen.bootstrap.level:.0%}, where it is an estimate")
     for name, score in result.scores.items():
         interval = "" if score.low is None else f"   {score.low:.4g} to {score.high:.4g}"
         print(f"  {name:28} {score.value:10.4f}{interval}")
