@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("eval/results/flextok_mechanism.json"))
     parser.add_argument("--limit", type=int, help="held-out photos; default: all")
-    parser.add_argument("--side", type=int, default=224, help="pixels that the extractor sees")
+    parser.add_argument("--side", type=int, default=128, help="pixels that the extractor sees")
     given = parser.parse_args(arguments)
     toks = {role: tokzoo.from_pretrained(getattr(given, role)) for role in ("flow", "regression")}
     held_out = ImageFolder(given.photos, split="val")
