@@ -7,6 +7,7 @@ other work on the machine counts less. "payload_mb_per_s" is bytes of plain code
 coder makes of them; "int64_mb_per_s" the same codes as tensors hold them, 8 bytes each. Codes of a generator are coded
 from given probabilities (float32, as many as levels for each code), so without the generator; and "coder_alone" is what
 then remains where the probabilities are intervals already: all that works on codes and bytes, and not on probabilities.
+"least_network" is what no generator does without: matrix products of one block of width 256, and of its output layer.
 """
 
 import argparse
@@ -52,9 +53,9 @@ def cpu_seconds(work: Callable[[], Any], rounds: int) -> float:
 def rates(seconds: float, codes: int, width: int) -> dict[str, float]:
     """Codes per second in three units."""
     return {
-        "payload_mb_per_s": round(codes * width / 8 / seconds / 1e6, 1),
-        "million_codes_per_s": round(codes / seconds / 1e6, 2),
-        "int64_mb_per_s": round(codes * 8 / seconds / 1e6, 1),
+        "payload_mb_per_s": round(codes * width / 8 / seconds / 1e6, 2),
+        "million_codes_per_s": round(codes / seconds / 1e6, 3),
+        "int64_mb_per_s": round(codes * 8 / seconds / 1e6, 2),
     }
 
 
@@ -135,7 +136,15 @@ def generated_row(levels: int, rounds: int) -> dict[str, Any]:
         "encode": timed(lambda: coder.encode(codes, mask)),
         "decode": timed(lambda: coder.decode(data, mask)),
         "coder_alone": coder_alone(table.numpy(), drawn, coder.precision, width, rounds),
+        "least_network": least_network(levels, samples, width, rounds),
     }
+
+
+def least_network(levels: int, samples: int, width: int, rounds: int) -> dict[str, float]:
+    """The matrix products that give one code of each sample its logits."""
+    hidden, block, output = (torch.randn(256, size) for size in (samples, 12 * 256, levels))
+    seconds = cpu_seconds(lambda: (hidden.T @ block, hidden.T @ output), rounds)
+    return rates(seconds, samples, width)
 
 
 def generated_rows(rounds: int) -> list[dict[str, Any]]:

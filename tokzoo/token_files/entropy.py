@@ -79,8 +79,9 @@ class _Modelled:
             raise TokenFileError(f"{len(levels)} codes a token are too many to be entropy coded; take plain coding")
 
     def encode(self, codes: Integers, mask: Mask) -> bytes:
-        low = self.low.encode(codes & ((1 << self.shifts) - 1), mask) if any(self.shifts) else b""
-        high = codes >> self.shifts
+        low, high = b"", codes
+        if any(self.shifts):
+            low, high = self.low.encode(codes & ((1 << self.shifts) - 1), mask), codes >> self.shifts
         return _checksum(high) + low + self._encode(self.symbols.join(high))
 
     def _encode(self, symbols: Integers) -> bytes:
@@ -195,7 +196,7 @@ class Adaptive(_Modelled):
     """Frequencies of what came before in the block, taken anew each time that as much again has come."""
 
     def _precision(self, width: int) -> int:
-        return max(16, width + 3)  # each new table has all slots filled: more would take longer
+        return min(18, max(16, width + 3))  # each new table has all slots filled: more would take longer
 
     def _spans(self, symbols: Integers, lanes: int, steps: int) -> Iterator[_Span]:
         groups = len(self.symbols.groups)

@@ -100,7 +100,7 @@ class Generated:
         if max(levels) > LARGEST_NEXT:
             raise TokenFileError(f"a generator codes up to {LARGEST_NEXT} values a slot; got levels {tuple(levels)}")
         self.levels, self.next_code = levels, next_code
-        self.precision = min(rans.LARGEST_PRECISION, max(16, bit_width(max(levels)) + 10))
+        self.precision = min(rans.LARGEST_PRECISION, max(16, bit_width(max(levels)) + 8))
 
     def encode(self, codes: Integers, mask: Mask) -> bytes:
         checksum = _checksum(codes)

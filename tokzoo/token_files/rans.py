@@ -21,7 +21,7 @@ Integers: TypeAlias = NDArray[np.int64]
 
 WORD = 16  # bits that leave a state at once
 LARGEST_PRECISION = 24
-LANE_BITS = 1536  # that a lane has at least: it costs about 15 bits beyond its values, 1 percent of these
+LANE_BITS = 2048  # that a lane has at least: it costs about 20 bits beyond its values, 1 percent of these
 LANE_VALUES = 256  # that a lane has at least: more lanes would not be faster
 LANE_STEPS = 1024  # that a lane has at most, however few its bits: fewer lanes would be slow
 HEAD = 2  # bytes of the number of lanes

@@ -32,7 +32,8 @@ class TokenFile:
 
     Opening reads header, description and index: one after the other, without a seek, in a file that was saved at once;
     with a seek for each of its few index pages in one that grew. A sample after that is one seek and one read: of its
-    block, about 64 KiB, which is kept until another is read. Each process or thread opens its own.
+    block, about 64 KiB (256 KiB, entropy coded), which is kept until another is read. Each process or thread opens its
+    own.
 
     Args:
         source: a path, or a binary file that can seek.

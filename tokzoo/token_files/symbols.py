@@ -47,28 +47,29 @@ class Symbols:
 
     def join(self, codes: Integers) -> Integers:
         """Codes (N, D) -> symbols (S,)."""
-        runs = np.zeros((-(-len(codes) // self.tokens), self.tokens, codes.shape[1]), np.int64)
-        runs.reshape(-1, codes.shape[1])[: len(codes)] = codes
-        symbols = np.zeros((len(runs), len(self.groups)), np.int64)
-        columns = self._columns(runs)
+        if missing := -len(codes) % self.tokens:
+            codes = np.concatenate([codes, np.zeros((missing, codes.shape[1]), np.int64)])
+        columns = self._columns(codes.reshape(-1, self.tokens, codes.shape[1]))
+        symbols = np.empty((len(codes) // self.tokens, len(self.groups)), np.int64)
         for number, group in enumerate(self.groups):
-            for place in group:
-                symbols[:, number] *= self.levels[self.slots[place]]
-                symbols[:, number] += columns[place]
-        return (symbols + self.offsets).reshape(-1)
+            joined = columns[group[0]]
+            for place in group[1:]:
+                joined = joined * self.levels[self.slots[place]] + columns[place]
+            np.add(joined, self.offsets[number], out=symbols[:, number])
+        return symbols.reshape(-1)
 
     def split(self, symbols: Integers, tokens: int) -> Integers:
         """The codes (tokens, D) of which `join` made the symbols."""
-        rows = symbols.reshape(-(-tokens // self.tokens), len(self.groups)) - self.offsets
+        rows = symbols.reshape(-(-tokens // self.tokens), len(self.groups))
         runs = np.zeros((len(rows), self.tokens, len(self.levels)), np.int64)
         columns = self._columns(runs)
         for number, group in enumerate(self.groups):
             if len(group) == 1:
-                columns[group[0]][:] = rows[:, number]
+                np.subtract(rows[:, number], self.offsets[number], out=columns[group[0]])
                 continue
-            parts = np.unravel_index(np.arange(self.sizes[number]), self._shape(group))
-            for place, codes in zip(group, parts, strict=True):
-                columns[place][:] = codes.take(rows[:, number])
+            chosen = rows[:, number] - self.offsets[number]
+            for place, codes in zip(group, self._parts(group), strict=True):
+                columns[place][:] = codes.take(chosen)
         return runs.reshape(-1, len(self.levels))[:tokens]
 
     def counts(self, symbols: Integers) -> list[Integers]:
@@ -91,6 +92,11 @@ class Symbols:
                 joint = np.multiply.outer(joint, values[self.slots[place]]).reshape(-1)
             products.append(joint)
         return products
+
+    def _parts(self, group: range) -> tuple[Integers, ...]:
+        """Of each symbol of a group, its codes."""
+        shape = self._shape(group)
+        return np.unravel_index(np.arange(math.prod(shape)), shape)
 
     def _shape(self, group: range) -> tuple[int, ...]:
         """Levels of a group's codes."""
