@@ -13,13 +13,15 @@ from tokzoo import hub
 from tokzoo._files import replace_atomically
 from tokzoo.contact_sheet import contact_sheet
 from tokzoo.generators.base import Condition, Generator, Text, part_of, repeat, size
+from tokzoo.generators.maskgen.caption import Caption
+from tokzoo.generators.var.model import Var
 from tokzoo.images import to_image
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Tokens
 
 __all__ = ["Pipeline", "pipeline", "write_samples"]
 
-Asked = int | str | Sequence[int | str] | Tensor | Text
+Asked = int | str | Sequence[int | str] | Tensor | Text | Caption
 
 
 class Pipeline:
@@ -35,6 +37,8 @@ class Pipeline:
 
     def __init__(self, generator: Generator, tokenizer: VisualTokenizer):
         generator.check_pair(tokenizer.token_spec)
+        if isinstance(generator, Var):  # it reads the sums of codes, which the tokenizer makes
+            generator.read_tokenizer(tokenizer)
         self.generator, self.tokenizer = generator, tokenizer
 
     @property
@@ -121,7 +125,7 @@ class Pipeline:
                 bar.update(min(batch_size, count - start))
 
     def _condition(self, labels: Asked) -> Condition:
-        if isinstance(labels, Text | Tensor):
+        if isinstance(labels, Text | Tensor | Caption):
             return self.generator.condition(labels)
         listed = [labels] if isinstance(labels, int | str) else list(labels)
         return self.generator.condition([self.label(each) for each in listed])

@@ -1,11 +1,16 @@
 """What MaskGen promises: it heeds its text and the score, and is guided away from the empty text."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from tokzoo.generation import Pipeline
 from tokzoo.generators.maskgen import Caption
 from tokzoo.generators.maskgen.config import TINY, TINY_KL
 from tokzoo.generators.maskgen.model import MaskgenKl, MaskgenVq
+from tokzoo.tokenizers.titok.config import TINY as TITOK_TINY
+from tokzoo.tokenizers.titok.model import Titok
 from tokzoo.tokens import Sequence, Tokens
 
 KINDS = {"vq": (MaskgenVq, TINY), "kl": (MaskgenKl, TINY_KL)}
@@ -46,6 +51,14 @@ def test_away_from_the_same_text_there_is_no_way_and_away_from_another_there_is(
     model.read_empty(caption(1, seed=2))
     assert not torch.allclose(drawn(3.0).float(), drawn(1.0).float(), atol=1e-2)
     assert "empty" not in model.state_dict()
+
+
+@torch.no_grad()
+def test_a_pipeline_passes_captions_on() -> None:
+    tok = Titok(replace(TITOK_TINY, num_tokens=12, codebook_size=40)).eval()
+    pipe = Pipeline(made("vq"), tok)
+    tokens = pipe.tokens(caption(3), num_samples=2, batch_size=4, seed=0)
+    assert tokens.indices.shape == (6, 12)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tokzoo.generation import Pipeline
 from tokzoo.generators.base import join
 from tokzoo.generators.var.config import TINY
 from tokzoo.generators.var.model import Var
@@ -97,6 +98,13 @@ def test_given_tokens_stay_and_fewer_scales_are_the_first_of_all() -> None:
     short, whole = (model.sample([1, 2], num_scales=count, temperature=0) for count in (3, None))
     assert short.layout.scales == ((1, 1), (2, 2), (3, 3))
     assert torch.equal(short.indices, whole.indices[:, :14])
+
+
+def test_a_pipeline_gives_it_the_codes_of_its_tokenizer() -> None:
+    torch.manual_seed(0)
+    tok = VarVqvae(replace(TOKENIZER_TINY)).eval()
+    images = Pipeline(Var(TINY).eval(), tok)([1, 2], guidance=2.0, seed=0)
+    assert images.shape == (2, 3, 16, 16)
 
 
 def test_it_learns_and_what_cannot_be_is_named() -> None:

@@ -36,11 +36,13 @@ class Captioned(nn.Module):
         self.register_buffer("empty", self.condition(caption).features[:1].clone(), persistent=False)
 
     def condition(self, labels: Any) -> Text:
-        """A Caption -> as it is passed on.
+        """A Caption -> as it is passed on; what is so already stays.
 
         Raises:
             ValueError: no Caption, or features of another width.
         """
+        if isinstance(labels, Text):
+            return labels
         if not isinstance(labels, Caption):
             raise ValueError(f"this generator takes a Caption(features, pooled, score); got {type(labels).__name__}")
         features, pooled = labels.features, labels.pooled
