@@ -27,6 +27,7 @@ WHOLE_ENCODERS = ("alit",)  # decode inside of encode
 # their manifests are read in tests/generators
 GENERATORS = (
     "generator_",
+    "gpstoken_sit_",
     "ibq_ar_",
     "llamagen_gpt_",
     "mar_",

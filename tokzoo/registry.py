@@ -38,6 +38,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.wetok.weights",
     "tokzoo.tokenizers.xqgan.weights",
     "tokzoo.generators.gpt.weights",
+    "tokzoo.generators.gpstoken.weights",
     "tokzoo.generators.ibq.weights",
     "tokzoo.generators.mar.weights",
     "tokzoo.generators.maskgen.weights",
