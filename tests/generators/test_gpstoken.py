@@ -104,7 +104,7 @@ def test_it_learns_one_batch() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
 
 

@@ -49,7 +49,7 @@ GPSTOKEN_S64 = GpsTokenConfig(num_tokens=64)
 GPSTOKEN_M128 = GpsTokenConfig()
 GPSTOKEN_L256 = GpsTokenConfig(num_tokens=256, code_dim=32, seams=True)
 
-GPSTOKEN_NANO = GpsTokenConfig(  # ours: 64x64 photos
+GPSTOKEN_NANO = GpsTokenConfig(  # ours: 64x64 photos, up to 256 regions
     image_size=64,
     num_tokens=32,
     code_dim=12,
@@ -57,11 +57,11 @@ GPSTOKEN_NANO = GpsTokenConfig(  # ours: 64x64 photos
     num_cells=4,
     stem_width=32,
     width=128,
-    depth=3,
+    depth=4,
     num_heads=4,
-    decoder_width=32,
-    multipliers=(1, 2, 3),
+    decoder_width=16,
     num_blocks=1,
+    groups=8,
 )
 TINY = GpsTokenConfig(
     image_size=16,
