@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -146,6 +148,25 @@ def test_processes_share_the_batches_and_change_no_number(tmp_path, tokenizer):
     assert evaluated(tokenizer, tmp_path / "b", chosen=plain, share=Share(0, 2)).scores == whole.scores
 
 
+@pytest.mark.slow
+def test_two_processes_of_accelerate_give_the_numbers_of_one(tmp_path):
+    """By torchrun, through which accelerate launch starts them on GPUs; for CPUs it wants MPI."""
+    (tmp_path / "photos").mkdir()
+    for index in range(10):
+        Image.fromarray(Pictures()[index]).save(tmp_path / "photos" / f"{index}.png")
+    wanted = PROTOCOL.replace("count: 3", "count: 10").replace("[psnr, ssim]", "[psnr, fd]")
+    (tmp_path / "mine.yaml").write_text(f"{wanted}extractor: {{name: effnet_lite0, settings: {{side: 32}}}}\n")
+    command = ["eval", "mean_image", "--data", str(tmp_path / "photos"), "--protocol", str(tmp_path / "mine.yaml")]
+    command += ["--batch_size", "3", "--out"]
+    assert main([*command, str(tmp_path / "one")]) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "tokzoo.cli.main"]
+    done = subprocess.run([*launch, *command, str(tmp_path / "two")], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (read_result(tmp_path / folder / "mine" / "mean_image.json") for folder in ("one", "two"))
+    assert two.scores == one.scores
+    assert two.images == one.images
+
+
 def test_the_identity_is_perfect_and_noise_is_far(tmp_path):
     best = evaluated(load_subject("identity"), tmp_path / "a").scores
     worst = evaluated(load_subject("noise"), tmp_path / "b").scores
@@ -278,6 +299,12 @@ def test_other_images_or_fewer_are_departures(tmp_path):
     assert fewer.departures == ["8 images instead of 22"]
     with pytest.raises(ValueError, match="not measured as its protocol says: 8 images"):
         check_comparable([fewer], fixed)
+
+
+def test_weights_of_the_extractor_that_are_not_the_protocols_are_a_departure(tmp_path):
+    wanted = Network(name="effnet_lite0", settings={"side": SIZE}, weights_sha256="0123")
+    result = evaluated(load_subject("identity"), tmp_path, chosen=protocol(metrics=("fd",), extractor=wanted))
+    assert result.departures == ["weights 579344248a93 of effnet_lite0 instead of 0123"]
 
 
 def test_published_numbers_stand_beside_measured_ones_only_under_their_protocol(tmp_path):

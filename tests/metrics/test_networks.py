@@ -1,12 +1,17 @@
 """The networks of metrics: published state dicts fit whole, extractors are named, SSIM obeys its definition."""
 
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
-from tokzoo.metrics import i3d, inception, ssim
+from tokzoo._torchvision import import_with_torchvision
+from tokzoo.metrics import extractors, i3d, inception, ssim
 from tokzoo.metrics.extractors import EXTRACTORS, build_extractor
 from tokzoo.metrics.resize import tf1_bilinear
 
@@ -49,6 +54,47 @@ def test_the_offline_extractor_gives_features_maps_and_the_hash_of_its_file():
     assert [maps.shape[1] for maps in got.maps] == [16, 24, 40, 112, 320]
     assert extractor.weights_sha256.startswith("57934424")  # as the published file is called
     assert (extractor.name, extractor.width) == ("effnet_lite0", 1280)
+
+
+# --- DINOv2 ----------------------------------------------------------------------------------------------------------
+
+
+def test_dinov2_is_timms_large_model_at_224_pixels_with_a_class_token_of_1024():
+    timm = import_with_torchvision("timm")
+    with torch.device("meta"):
+        network = timm.create_model(extractors.DINOV2, img_size=224, num_classes=0)
+        tokens = network.forward_features(torch.rand(2, 3, 224, 224))
+    assert tokens.shape == (2, 1 + 16 * 16, EXTRACTORS["dinov2"].width)  # no registers
+    assert isinstance(network.norm, torch.nn.LayerNorm)
+
+
+@pytest.fixture
+def small_dino(tmp_path, monkeypatch):
+    """A tiny transformer of timm in DINOv2's place, its random weights in a file."""
+    timm = import_with_torchvision("timm")
+    monkeypatch.setattr(extractors, "DINOV2", "test_vit")
+    torch.manual_seed(0)
+    network = timm.create_model("test_vit", img_size=224, num_classes=0).eval()
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    return network, tmp_path / "model.safetensors"
+
+
+@torch.no_grad()
+def test_dinov2_sees_images_as_its_authors_evaluation_and_gives_the_class_token_behind_the_norm(small_dino):
+    network, file = small_dino
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8))
+    extractor = build_extractor("dinov2", weights=file)
+    images = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+    got = extractor(images)
+    shrunk = [channel.convert("F").resize((224, 224), Image.Resampling.BICUBIC) for channel in picture.split()]
+    seen = torch.from_numpy(np.stack([np.array(channel) for channel in shrunk])).clamp(0, 255) / 255
+    constants = import_with_torchvision("timm.data.constants")
+    imagenet = (constants.IMAGENET_DEFAULT_MEAN, constants.IMAGENET_DEFAULT_STD)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in imagenet)
+    tokens = network.forward_features(((seen - mean) / std)[None])
+    torch.testing.assert_close(got.features, tokens[:, 0], atol=1e-4, rtol=1e-4)
+    assert extractor.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert extractor.name == "dinov2" and got.logits is None
 
 
 def test_an_unknown_extractor_names_the_known_ones():

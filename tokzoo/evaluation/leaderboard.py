@@ -177,7 +177,7 @@ def _distance_over_tokens(name: str, results: Sequence[Result], folder: Path) ->
 
 
 def _rate_distortion(name: str, results: Sequence[Result], folder: Path) -> Path | None:
-    """PSNR over bytes: tokenizers as points, codecs as curves over their qualities."""
+    """PSNR over bytes: tokenizers as points, codecs as curves over their qualities. None where one of them lacks."""
     from tokzoo.plots import rate_distortion
 
     tokenizers: dict[str, list[RatePoint]] = {}
@@ -190,7 +190,7 @@ def _rate_distortion(name: str, results: Sequence[Result], folder: Path) -> Path
             codecs.setdefault(CODECS[result.subject.partition("_")[0]], []).append(point)
         else:
             tokenizers[result.subject] = [point]
-    if not tokenizers:
+    if not tokenizers or not codecs:
         return None
     curves = {codec: sorted(points, key=lambda point: point.setting) for codec, points in codecs.items()}
     return rate_distortion(tokenizers, curves, folder / f"{name}.png")

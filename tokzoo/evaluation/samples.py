@@ -131,9 +131,8 @@ def open_reference(path: str | Path, protocol: Protocol) -> Photos:
     wanted = {str(number) for number in range(len(_classes(protocol)))} | {str(name) for name in _classes(protocol)}
     chosen = [place for place, label in enumerate(labels) if label in wanted]
     if not chosen:
-        raise ValueError(
-            f"no image of {path} has a class of {protocol.name}; its labels are {sorted(set(labels))[:10]}"
-        )
+        seen = ", ".join(sorted(set(labels))[:10])
+        raise ValueError(f"no image of {path} has a class of protocol {protocol.name}; its labels are {seen}")
     return Chosen(images, chosen)
 
 
