@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.test_conditions import small_clip
 from tokzoo.generation import Pipeline
 from tokzoo.generators.maskgen import Caption
 from tokzoo.generators.maskgen.config import TINY, TINY_KL
 from tokzoo.generators.maskgen.model import MaskgenKl, MaskgenVq
+from tokzoo.generators.maskgen.text import CaptionText
 from tokzoo.tokenizers.titok.config import TINY as TITOK_TINY
 from tokzoo.tokenizers.titok.model import Titok
 from tokzoo.tokens import Sequence, Tokens
@@ -73,6 +75,19 @@ def test_text_pooled_text_and_score_are_all_heeded() -> None:
         one._replace(score=4.0),
     ):
         assert (model.logits(ids, model.condition(changed)) - plain).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_captions_are_the_last_block_but_one_and_clips_own_text_embedding() -> None:
+    tower = small_clip()
+    helper = CaptionText(tower)
+    told = helper(["A photo of a jay.", ""], score=5.0)
+    torch.testing.assert_close(told.pooled, tower.encode_text(helper.text.tokenize(["A photo of a jay.", ""])))
+    last = tower.transformer.resblocks[-1](told.features, attn_mask=tower.attn_mask)
+    torch.testing.assert_close(tower.ln_final(last), helper.text(["A photo of a jay.", ""]))
+    assert told.score == 5.0
+    with pytest.raises(TypeError, match="must be a list"):
+        helper("a jay")
 
 
 def test_guidance_grows_from_2_to_what_was_asked() -> None:

@@ -63,8 +63,8 @@ class Captioned(nn.Module):
         assert isinstance(condition, Text)
         if self.empty is None:
             raise ValueError(
-                "guidance leads away from the empty text, which CLIP must say: generator.read_empty(caption) with "
-                "the caption of '', or use guidance=1"
+                "guidance leads away from the empty text, which CLIP must say: "
+                "generator.read_empty(CaptionText()([''])), or use guidance=1"
             )
         if self.empty.shape[1:] != condition.features.shape[1:]:
             raise ValueError(
