@@ -219,12 +219,12 @@ class Adaptive(_Modelled):
 
 def _table(symbols: Symbols, counts: Sequence[NDArray[np.integer]], precision: int) -> Table:
     """Half a count more for every value, as Krichevsky and Trofimov: what was not seen yet stays affordable."""
-    return Table(symbols.weights([values + 0.5 for values in counts]), precision)
+    return Table(symbols.weights([values.astype(np.float64) + 0.5 for values in counts]), precision)
 
 
 def _checksum(high: Integers) -> bytes:
     """Of the codes' upper bits (N, D), as uint16 slot after slot."""
-    return zlib.crc32(high.T.astype("<u2", order="C")).to_bytes(CHECKSUM, "little")
+    return zlib.crc32(high.T.astype("<u2").tobytes()).to_bytes(CHECKSUM, "little")
 
 
 def check(checksum: bytes, written: memoryview) -> None:
