@@ -126,7 +126,7 @@ class Pipeline:
 
     def _condition(self, labels: Asked) -> Condition:
         if isinstance(labels, Text | Tensor | Caption):
-            return self.generator.condition(labels)
+            return self.generator.condition(labels)  # type: ignore[arg-type]  # who reads captions, takes them
         listed = [labels] if isinstance(labels, int | str) else list(labels)
         return self.generator.condition([self.label(each) for each in listed])
 

@@ -141,7 +141,7 @@ class MaskgenKl(Captioned, Mar):
     config: MaskgenKlConfig
 
     def __init__(self, config: MaskgenKlConfig):
-        super().__init__(config)
+        super().__init__(config)  # type: ignore[arg-type]  # it has what MAR's head reads
         self.register_buffer("empty", None, persistent=False)
 
     def _new_backbone(self) -> nn.Module:

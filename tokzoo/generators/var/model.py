@@ -68,12 +68,12 @@ class VarBlock(nn.Module):
         super().__init__()
         self.attn = CosineAttention(dim, num_heads)
         self.mlp = TanhMlp(dim, mlp_dim)
-        self.modulation = None if shared else nn.Linear(dim, 6 * dim)
+        self.modulation: nn.Module = nn.Identity() if shared else nn.Linear(dim, 6 * dim)
         self.offset = nn.Parameter(torch.randn(6 * dim) / dim**0.5) if shared else None
 
     def forward(self, hidden: Tensor, told: Tensor, **where: Any) -> Tensor:
         """`told` (B, 1, D) is the class through a SiLU; with `shared`, what the common map makes of it, (B, 1, 6 D)."""
-        said = told + self.offset if self.modulation is None else self.modulation(told)
+        said = self.modulation(told) if self.offset is None else told + self.offset
         gate1, gate2, scale1, scale2, shift1, shift2 = said.chunk(6, dim=-1)
         hidden = hidden + gate1 * self.attn(normed(hidden) * (1 + scale1) + shift1, **where)
         return hidden + gate2 * self.mlp(normed(hidden) * (1 + scale2) + shift2)
