@@ -115,7 +115,7 @@ class MaskedGenerator(Generator):
         super().__init__(config)
         if config.grid is not None and config.grid[0] * config.grid[1] != config.num_tokens:
             raise ValueError(f"a grid of {config.grid} is not {config.num_tokens} tokens")
-        self.backbone = self._new_backbone()
+        self.backbone: Any = self._new_backbone()
 
     def _new_backbone(self) -> nn.Module:
         """Tokens (B, L, C) as they are read, known places (B, K) and the condition -> features (B, L, D)."""
