@@ -252,7 +252,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = {
             "what": "CPU time of one process, best of rounds; rates over plain payload bytes, codes, and int64 bytes",
-            "command": "python -m eval.token_files " + " ".join(sys.argv[1:]),
+            "command": " ".join(["python -m eval.token_files", *sys.argv[1:]]),
             "rounds": rounds,
             "machine": machine(),
             "codes": {"count": CODES, "rows": coding_rows(rounds)},
