@@ -22,8 +22,8 @@ import torch
 import yaml
 from torch import Tensor
 
-import tokzoo
 from eval.checkpoint import features, fit_probe, round_trip
+from tokzoo import hub
 from tokzoo._files import write_atomically
 from tokzoo.data.batches import Chosen, evaluation_images
 from tokzoo.data.readers import ImageFolder
@@ -33,7 +33,7 @@ from tokzoo.losses.perceptual import EfficientNetLite0Features
 from tokzoo.training.export import averaged_model
 
 LICENCES = ("CC0-1.0", "CC-BY-2.0", "MIT", "CC-BY-4.0 (dataset grant)")
-MOST_PER_CLASS = 150  # photos that the probe learns from
+MOST_PER_CLASS = 100  # photos that the probe learns from
 RESULTS = Path("eval/results")
 
 
@@ -149,7 +149,7 @@ def main() -> None:
 def card(pipe: Pipeline, arguments: argparse.Namespace, about: dict, config: dict) -> str:
     """The model card."""
     model, shares = pipe.generator, about["recognised"]
-    paper = tokzoo.registry.find(arguments.name)[0].paper
+    paper = hub.architecture_of(model).paper
     size, side = sum(value.numel() for value in model.parameters()), pipe.tokenizer.image_size
     table = "\n".join(f"| {name} | {share:.1%} |" for name, share in shares["mean"].items())
     what = (

@@ -45,11 +45,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def config(cache: tuple[Path, Path], out: Path, **changes: object) -> TrainConfig:
+    model = changes.pop("model", {"name": "gpt_nano", "width": 32, "depth": 1, "num_heads": 2, "table_width": 16})
     base = TrainConfig(
         data=str(cache[1]),
         out=str(out),
         tokenizer=str(cache[0]),
-        model={"name": "gpt_nano", "width": 32, "depth": 1, "num_heads": 2, "table_width": 16},
+        model=model,  # type: ignore[arg-type]
         steps=12,
         batch_size=16,
         optimizer=OptimizerConfig(lr=1e-2, muon_lr=1e-2, warmup=2),

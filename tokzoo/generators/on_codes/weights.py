@@ -3,10 +3,22 @@
 from typing import Any
 
 from tokzoo.generators.on_codes import config as sizes
-from tokzoo.registry import Architecture
+from tokzoo.registry import Architecture, Weights
 
 
-def _architecture(name: str, model: str, config: Any, paper: str) -> Architecture:
+def _shipped(tokenizer: str, guidance: float) -> Weights:
+    """Weights of ours; classes and scores lie beside them."""
+    return Weights(
+        tag=tokenizer.replace(".", "-"),
+        tokenizer=tokenizer,
+        sampling=dict(guidance=guidance),
+        code_licence="Apache-2.0",
+        licence="Apache-2.0",
+        checked="weights",
+    )
+
+
+def _architecture(name: str, model: str, config: Any, paper: str, *weights: Weights) -> Architecture:
     return Architecture(
         name=name,
         family="on_codes",
@@ -15,10 +27,11 @@ def _architecture(name: str, model: str, config: Any, paper: str) -> Architectur
         config=config,
         token_type="discrete",
         paper=paper,
+        weights=weights,
     )
 
 
 ARCHITECTURES = (
-    _architecture("gpt_nano", "CodeGpt", sizes.GPT_NANO, "2406.06525"),
+    _architecture("gpt_nano", "CodeGpt", sizes.GPT_NANO, "2406.06525", _shipped("titok_nano.photos64", 2.0)),
     _architecture("maskgit_nano", "CodeMaskgit", sizes.MASKGIT_NANO, "2202.04200"),
 )
