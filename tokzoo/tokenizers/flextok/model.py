@@ -56,7 +56,8 @@ class Flextok(VisualTokenizer):
         vae = None if config.vae is None else build_vae(config)
         channels = 3 if vae is None else vae.token_spec.channels
         self.any_size = vae is None or vae.multiple_of is not None
-        self.downsample = 1 if vae is None else config.image_size // vae.token_spec.layout.height  # pixels of a latent
+        grid: Any = None if vae is None else vae.token_spec.layout
+        self.downsample = 1 if grid is None else config.image_size // grid.height  # pixels per side of a latent
         if config.image_size % self.patch_side:
             raise ValueError(f"image_size {config.image_size} must be a multiple of {self.patch_side}")
         scale = LatentScale(config.scale, config.shift)
