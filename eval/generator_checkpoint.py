@@ -23,7 +23,7 @@ import yaml
 from torch import Tensor
 
 from eval.checkpoint import features, fit_probe, round_trip
-from tokzoo import hub
+from tokzoo import hub, verify
 from tokzoo._files import write_atomically
 from tokzoo.data.batches import Chosen, evaluation_images
 from tokzoo.data.readers import ImageFolder
@@ -127,6 +127,7 @@ def main() -> None:
     model, checkpoint = averaged_model(arguments.run, step=arguments.step)
     model.name, model.sampling = arguments.name, json.loads(arguments.sampling)
     folder = model.save_pretrained(Path("checkpoints") / arguments.name, dtype=torch.float16)
+    verify.record(folder)
     pipe = pipeline(folder)
     config = yaml.safe_load((arguments.run / "config.yaml").read_text())
     rows = [json.loads(line) for line in (arguments.run / "metrics.jsonl").read_text().splitlines()]

@@ -15,6 +15,7 @@ import tokzoo
 from tests.helpers import tiny
 from tokzoo import golden, hub, reconstruction, verify
 from tokzoo.cli.main import main
+from tokzoo.demo_generation import shipped_generators
 from tokzoo.golden import Case
 from tokzoo.layers.transformer import Mlp
 from tokzoo.tokenizers.titok.config import TINY
@@ -168,7 +169,7 @@ def test_published_answers_name_registered_models_and_fit_them() -> None:
         assert len(entry["image_sha256"]) == 64 and entry["source"]
 
 
-@pytest.mark.parametrize("name", reconstruction.shipped())
+@pytest.mark.parametrize("name", [*reconstruction.shipped(), *shipped_generators()])
 def test_every_shipped_checkpoint_has_its_recorded_answer(name: str) -> None:
     folder = hub.data_folder("checkpoints") / name
     how = f"python -c 'from pathlib import Path; from tokzoo import verify; verify.record(Path(\"{folder}\"))'"
@@ -198,3 +199,15 @@ def test_adapters_take_their_inputs_on_the_device_of_the_case() -> None:
             assert "from_numpy(" not in inspect.getsource(module), (
                 f"{module.__name__}: case.image(name) knows the device"
             )
+
+
+def test_a_shipped_generator_is_proven_and_another_one_fails(monkeypatch, tmp_path: Path) -> None:
+    name = shipped_generators()[0]
+    report = verify.verify(name)
+    assert not report.failed and [check.outcome for check in report.checks if check.what == "recorded answer"] == [
+        "proven"
+    ]
+    model = tokzoo.from_pretrained(name)
+    with torch.no_grad():
+        model.norm.weight.mul_(1.5)
+    assert verify._drawn_answer(model, name).outcome == "failed"

@@ -69,14 +69,19 @@ def samples(pipe: Pipeline) -> Image.Image:
 
 
 def trajectory(pipe: Pipeline) -> Image.Image:
-    """Some samples after 1, 2, 4, ... of their tokens, the rest being what is then likeliest, or left out."""
+    """Some samples after 1, 2, 4, ... of their tokens."""
     names = pipe.classes[:: max(1, len(pipe.classes) // 4)][:4]
+    columns = stages(pipe, names)
+    rows = [[to_image(images[row]) for images in columns.values()] for row in range(len(names))]
+    titles = [f"{length} token{'s' * (length > 1)}" for length in columns]
+    return contact_sheet(rows, titles=titles, captions=[[name, *[""] * (len(titles) - 1)] for name in names], cell=96)
+
+
+def stages(pipe: Pipeline, names: Sequence[str]) -> dict[int, torch.Tensor]:
+    """A sample of each class, by how many of its first tokens are drawn: the rest is left out, or then likeliest."""
     tokens = pipe.tokens(list(names), seed=_SEED)
     lengths = [2**power for power in range(tokens.num_tokens.bit_length())]
-    columns = [_after(pipe, tokens, names, length) for length in lengths]
-    rows = [[to_image(column[row]) for column in columns] for row in range(len(names))]
-    titles = [f"{length} token{'s' * (length > 1)}" for length in lengths]
-    return contact_sheet(rows, titles=titles, captions=[[name, *[""] * (len(lengths) - 1)] for name in names], cell=96)
+    return {length: _after(pipe, tokens, names, length) for length in lengths}
 
 
 def completions(pipe: Pipeline, photos: Sequence[Path]) -> Image.Image:

@@ -21,6 +21,7 @@ from tokzoo import golden, hub, images, registry
 from tokzoo._files import write_atomically
 from tokzoo.benchmarks.machine import check_device
 from tokzoo.conditions import helpers_of
+from tokzoo.generators.base import Generator
 from tokzoo.golden import Case
 from tokzoo.losses.reconstruction import psnr
 from tokzoo.registry import Architecture, Weights
@@ -216,6 +217,8 @@ def _weights_checks(
         return [Check("failed", "weights", f"they do not load: {_first_line(error)}")]
     counted = f"{len(tok.state_dict())} tensors, {sum(value.numel() for value in tok.parameters()):,} parameters"
     checks = [Check("proven", "weights", f"every key is read and none is missing: {counted}")]
+    if isinstance(tok, Generator):
+        return [*checks, _drawn_answer(tok, full_name)] if weights.shipped else checks
     needed = {name: condition for name, condition in tok.conditions.items() if not condition.prepared}
     readable = caption is not None and all(condition.helper for condition in needed.values())
     if architecture.modality != "image" or (needed and not readable):
@@ -265,6 +268,28 @@ def _recorded_answer(tok: VisualTokenizer, full_name: str) -> Check:
 
 
 @torch.no_grad()
+def _drawn_answer(model: Generator, full_name: str) -> Check:
+    """How likely recorded tokens are: near-ties can turn a draw, and move this by little."""
+    what, path = "recorded answer", hub.data_folder("checkpoints") / full_name / ANSWER
+    if not path.is_file():
+        return Check("not proven", what, f"this checkpoint came without {ANSWER}")
+    want = json.loads(path.read_text())
+    if _digest(path.with_name(hub.WEIGHTS)) != want["weights_sha256"]:
+        return Check("failed", what, f"{hub.WEIGHTS} is not the file that was recorded: its sha256 differs")
+    loss = _loss_of(model, torch.tensor(want["tokens"]))
+    ok = abs(loss - want["loss"]) <= HALF.get(model.dtype, Bounds(SHARE, 1e-3)).error * want["loss"]
+    said = f"sha256 of the file as recorded; recorded tokens have a loss of {loss:.4f}, recorded {want['loss']:.4f}"
+    return Check("proven" if ok else "failed", what, said)
+
+
+def _loss_of(model: Generator, indices: Tensor) -> float:
+    """Of tokens (B, L), a sample of each of the first classes."""
+    tokens = Tokens(layout=model.layout, indices=indices, levels=model.levels)
+    generator = torch.Generator(model.device).manual_seed(0)
+    return float(model.loss(tokens, list(range(len(indices))), generator=generator))
+
+
+@torch.no_grad()
 def _published_answer(tok: VisualTokenizer, entry: dict[str, Any], image: str | Path | None) -> Check:
     """Tokens that the authors printed: decoded always, and made of the picture if it is given."""
     what = f"published tokens of {entry['image']}"
@@ -293,8 +318,21 @@ def published(full_name: str) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def record(folder: Path) -> Path:
-    """Writes known.json into a checkpoint's folder: its tokens of the packaged photo, for `verify` to compare with."""
+    """Writes known.json into a checkpoint's folder, for `verify` to compare with.
+
+    Of a tokenizer its tokens of the packaged photo; of a generator tokens, and how likely it says that they are.
+    """
     tok = hub.from_pretrained(folder)
+    if isinstance(tok, Generator):
+        drawn = tok.sample([0, 1], temperature=0).indices
+        assert drawn is not None
+        known = {
+            "weights_sha256": _digest(folder / hub.WEIGHTS),
+            "tokens": drawn.tolist(),
+            "loss": _loss_of(tok, drawn),
+        }
+        write_atomically(folder / ANSWER, json.dumps(known) + "\n")
+        return folder / ANSWER
     photo_file = hub.data_folder("known") / PHOTO
     photo = tok.preprocess(photo_file)
     tokens = tok.encode(photo)
