@@ -8,7 +8,7 @@ from tokzoo.parts import Quantizer
 from tokzoo.quantizers.digits import Digits
 from tokzoo.quantizers.through import straight_through
 from tokzoo.tokens import Quantized
-from tokzoo.training import TrainConfig, train
+from tokzoo.training import LossConfig, OptimizerConfig, TrainConfig, train
 
 
 class Ternary(Quantizer):
@@ -28,11 +28,12 @@ class Ternary(Quantizer):
 
 
 if __name__ == "__main__":
-    steps, folder = (int(sys.argv[1]), sys.argv[2]) if len(sys.argv) == 3 else (400, "runs/ternary")
+    steps, out = (int(sys.argv[1]), sys.argv[2]) if len(sys.argv) == 3 else (500, "runs/ternary")
     tokzoo.register_quantizer("ternary", Ternary)
-    model = dict(name="grid", quantizer=dict(name="ternary", code_dim=8))  # the default encoder and decoder
-    train(TrainConfig(data="examples/images", out=folder, model=model, steps=steps, batch_size=8))
-    tok = tokzoo.from_pretrained(f"{folder}/final")
+    vit = dict(name="vit", width=96, depth=2)
+    model = dict(name="grid", encoder=vit, quantizer=dict(name="ternary", code_dim=8), decoder=vit)
+    how = dict(batch_size=8, loss=LossConfig(perceptual=0), optimizer=OptimizerConfig(muon_lr=5e-3, warmup=50))
+    tok = tokzoo.from_pretrained(train(TrainConfig(data="examples/images", out=out, model=model, steps=steps, **how)))
     images = tok.preprocess("examples/images/apple.jpg")
     tokens = tok.encode(images)
     print(f"{tokens.bits()[0]} bits, {psnr(tok.decode(tokens), images)[0]:.2f} dB")

@@ -11,7 +11,7 @@ from tokzoo.losses.reconstruction import psnr
 from tokzoo.parts import Decoder, Encoder
 from tokzoo.quantizers.fsq import FiniteScalarQuantizer
 from tokzoo.tokens import Features, Grid, TokenSpec
-from tokzoo.training import TrainConfig, train
+from tokzoo.training import LossConfig, OptimizerConfig, TrainConfig, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,10 @@ class PatchTokenizer(tokzoo.VisualTokenizer):
 
 
 if __name__ == "__main__":
-    steps, folder = (int(sys.argv[1]), sys.argv[2]) if len(sys.argv) == 3 else (800, "runs/patches")
+    steps, folder = (int(sys.argv[1]), sys.argv[2]) if len(sys.argv) == 3 else (4000, "runs/patches")
     tokzoo.register_tokenizer("patches", PatchTokenizer, PatchConfig())
-    train(TrainConfig(data="examples/images", out=folder, model="patches", steps=steps, batch_size=8))
+    fast = dict(loss=LossConfig(perceptual=0), optimizer=OptimizerConfig(lr=2e-3, warmup=50))
+    train(TrainConfig(data="examples/images", out=folder, model="patches", steps=steps, batch_size=8, **fast))
     tok = tokzoo.from_pretrained(f"{folder}/final")
     images = tok.preprocess("examples/images/apple.jpg")
     tokens = tok.encode(images)

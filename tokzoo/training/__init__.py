@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokzoo.training.config import TrainConfig
+    from tokzoo.training.config import LossConfig, OptimizerConfig, TrainConfig
     from tokzoo.training.loop import train
 
-__all__ = ["TrainConfig", "train"]
+__all__ = ["LossConfig", "OptimizerConfig", "TrainConfig", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,8 +14,8 @@ def __getattr__(name: str) -> Any:
         from tokzoo.training.loop import train
 
         return train
-    if name == "TrainConfig":
-        from tokzoo.training.config import TrainConfig
+    if name in __all__:
+        from tokzoo.training import config
 
-        return TrainConfig
+        return getattr(config, name)
     raise AttributeError(f"module 'tokzoo.training' has no attribute {name!r}")
