@@ -142,7 +142,9 @@ def _needs(model: "VisualTokenizer") -> list[str]:
 
 def _image_sizes(model: "VisualTokenizer") -> str:
     size, step = model.image_size, model.multiple_of
-    return f"{size}x{size} pixels" + (f", or any sides that are multiples of {step}" if step else "")
+    said = f"{size}x{size} pixels" + (f", or any sides that are multiples of {step}" if step else "")
+    frames: int | None = getattr(model, "num_frames", None)  # of videos
+    return said if frames is None else f"{said}; {frames} frames, or any number 1 + {model.config.frame_downsample} n"
 
 
 def _parameters(model: "nn.Module") -> str:
