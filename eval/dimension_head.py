@@ -30,10 +30,10 @@ WIDTH, DEPTH, HEADS = 96, 2, 4
 class Placed(nn.Module):
     """p(codes of a token | its place); `independent` ones are told nothing of each other."""
 
-    def __init__(self, places: int, channels: int, num_levels: int, *, independent: bool):
+    def __init__(self, places: int, levels: tuple[int, ...], *, independent: bool):
         super().__init__()
         self.places = nn.Embedding(places, WIDTH)
-        self.head = DimensionHead(channels, num_levels, WIDTH, width=WIDTH, depth=DEPTH, num_heads=HEADS)
+        self.head = DimensionHead(levels, WIDTH, width=WIDTH, depth=DEPTH, num_heads=HEADS)
         self.independent = independent
 
     def forward(self, places: Tensor, codes: Tensor) -> Tensor:
@@ -60,11 +60,11 @@ def main() -> None:
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:PHOTOS].tolist()
     learned = tokens_of(tok, evaluation_images([train[index] for index in chosen], tok.image_size))
     held_out = tokens_of(tok, evaluation_images(val, tok.image_size))
-    _, places, channels = learned.shape
+    places, levels = learned.shape[1], tok.token_spec.levels
     models, optimizers = {}, {}
     for name in ("dimension-wise", "independent"):
         torch.manual_seed(0)
-        model = Placed(places, channels, tok.token_spec.levels[0], independent=name == "independent")
+        model = Placed(places, levels, independent=name == "independent")
         models[name], optimizers[name] = model, torch.optim.AdamW(model.parameters(), lr=RATE)
     noise, began, steps = torch.Generator().manual_seed(1), time.process_time(), 0
     while (share := (time.process_time() - began) / options.seconds) < 1:
@@ -92,7 +92,7 @@ def main() -> None:
         "what": "-log p per code on held-out photos, of heads that are told a token's place",
         "command": " ".join(["python -m eval.dimension_head", *_told(sys.argv[1:])]),
         "tokenizer": tok.name,
-        "levels": tok.token_spec.levels[0],
+        "levels": levels,
         "photos": {"train": len(learned), "val": len(held_out)},
         "steps": steps,
         "batch": BATCH,

@@ -135,6 +135,17 @@ def test_codes_are_said_in_the_channel_order_and_stored_in_the_tokenizers() -> N
 
 
 @torch.no_grad()
+def test_channels_of_unlike_levels_get_codes_that_they_have() -> None:
+    levels = (1, 3, 16)
+    model = made("tokenbridge", channels=3, channel_levels=levels, channel_order=(2, 0, 1))
+    indices = model.sample([0] * 8, num_steps=4, generator=torch.Generator().manual_seed(0)).indices
+    assert indices.flatten(0, 1).amax(0).tolist() == [0, 2, 15]
+    assert model.loss(Tokens(layout=Grid(4, 4), indices=indices, levels=levels), [0] * 8).isfinite()
+    with pytest.raises(ValueError, match="3 numbers, 16 the most"):
+        made("tokenbridge", channels=3, channel_levels=(1, 3), channel_order=None)
+
+
+@torch.no_grad()
 def test_the_chain_recovers_a_distribution_of_which_the_noise_is_known() -> None:
     """Data of one normal, of which the best guess of the noise is linear."""
     chain, mean, spread = cosine_chain().shortened(50), 1.5, 0.4
@@ -238,7 +249,7 @@ def test_bad_input_is_named(kind: str) -> None:
 def test_independent_codes_cannot_tell_what_the_head_can() -> None:
     """Two codes that are always equal: with the first at hand, the second costs nothing."""
     torch.manual_seed(0)
-    head = DimensionHead(2, 8, 4, width=16, depth=1, num_heads=2)
+    head = DimensionHead((8, 8), 4, width=16, depth=1, num_heads=2)
     codes = torch.randint(8, (64, 1)).expand(-1, 2)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-2)
     for _ in range(80):

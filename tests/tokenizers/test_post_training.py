@@ -17,6 +17,7 @@ from tokzoo.quantizers.channel_tables import (
     table_error,
     uniform_table,
 )
+from tokzoo.quantizers.channel_wise import count_below
 from tokzoo.tokenizers.post_training.model import PostTraining, calibrate, quantize
 
 CASE = Path(__file__).parents[1] / "golden" / "cases" / "tokenbridge_quantizer.json"
@@ -126,7 +127,31 @@ def test_what_cannot_be_fitted_is_refused_with_the_reason(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="of another tokenizer"):
         quantize(other, 16, calibration=calibrate(tok, images()))
     with pytest.raises(ValueError, match="indices already"):
-        quantize(quantize(tok), 16)
+        quantize(tiny("titok"), 16)
+
+
+@torch.no_grad()
+def test_a_quantized_one_is_quantized_anew_as_its_base_would_be(tmp_path: Path) -> None:
+    tok = tiny("taesd")
+    calibration = calibrate(tok, images())
+    fine = tokzoo.from_pretrained(quantize(tok, 64, calibration=calibration).save_pretrained(tmp_path))
+    for options in (dict(), dict(bins="uniform"), dict(bins="lloyd_max", calibration=calibration)):
+        anew, want = quantize(fine, 8, **options), quantize(tok, 8, **{"calibration": calibration} | options)
+        assert torch.equal(anew.quantizer.values, want.quantizer.values)
+        assert anew.config == want.config
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 63, 200])
+def test_borders_below_are_counted_as_searchsorted_does_ties_included(count: int) -> None:
+    noise = torch.Generator().manual_seed(count)
+    borders = torch.randn(3, count, generator=noise).sort(dim=1).values
+    points = torch.randn(2, 50, 3, generator=noise)
+    points[0, : min(count, 50), 0] = borders[0, :50]
+    found = count_below(points, borders)
+    assert found.dtype == torch.int64
+    for channel, row in enumerate(borders):
+        assert torch.equal(found[..., channel], torch.searchsorted(row, points[..., channel].contiguous()))
+    assert torch.equal(count_below(points, borders[1]), torch.searchsorted(borders[1], points))
 
 
 def _still(tok: tokzoo.VisualTokenizer) -> tokzoo.VisualTokenizer:

@@ -34,8 +34,7 @@ def compare(*, device: str = "cpu", rounds: int = 5) -> list[Comparison]:
     config = TOKENBRIDGE_B
     torch.manual_seed(0)
     head = DimensionHead(
-        config.channels,
-        config.num_levels,
+        (config.num_levels,) * config.channels,
         config.decoder_width,
         width=config.head_width,
         depth=config.head_depth,

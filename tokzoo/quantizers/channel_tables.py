@@ -6,10 +6,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from tokzoo.quantizers.channel_wise import ChannelWiseQuantizer
+from tokzoo.quantizers.channel_wise import ChannelWiseQuantizer, count_below
 from tokzoo.quantizers.dimension_wise import normal_levels
 
 MOST_BITS = 8  # of a channel, where bits are allocated
+CELLS = 2048  # of the histogram that it begins with
 ROUNDS = 50  # of Lloyd's iteration, which has settled by then
 
 
@@ -63,9 +64,7 @@ class ChannelTableQuantizer(ChannelWiseQuantizer):
         eager = not torch.compiler.is_compiling() and points.device.type != "meta"
         if eager and not bool(points.isfinite().all()):
             raise ValueError("the latents hold NaN or infinity: look where they come from before quantizing them")
-        borders = (self.values[:, 1:] + self.values[:, :-1]) / 2  # (C, K - 1)
-        rows = points.flatten(0, 1).t().contiguous()  # (C, B * L)
-        return torch.searchsorted(borders, rows).t().reshape(points.shape)
+        return count_below(points, (self.values[:, 1:] + self.values[:, :-1]) / 2)
 
     def values_at(self, slots: Tensor) -> Tensor:
         return self.values[torch.arange(self.code_dim, device=slots.device), slots]
@@ -93,12 +92,15 @@ def uniform_table(num_levels: int, *, low: float, high: float) -> Tensor:
 def lloyd_max_table(samples: Tensor, num_levels: int) -> Tensor:
     """The values (K,) of least mean square error on `samples` (N,). Lloyd, 1982; Max, 1960.
 
-    Begins at quantiles; each value becomes the mean of the samples that are nearest to it, one that has none stays.
+    Begins where many levels end, as dense as the cube root of the samples' density (Panter and Dite, 1951); each value
+    becomes the mean of the samples that are nearest to it, one that has none stays.
     """
     ordered = samples.double().sort().values
     sums = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])
-    places = (torch.arange(num_levels, dtype=torch.float64) + 0.5) / num_levels * len(ordered)
-    values = ordered[places.long().clamp_max(len(ordered) - 1)]
+    low, high = float(ordered[0]), float(ordered[-1])
+    dense = torch.histc(ordered, CELLS, low, high).pow(1 / 3).cumsum(0)
+    places = (torch.arange(num_levels, dtype=torch.float64) + 0.5) / num_levels * dense[-1]
+    values = low + (torch.searchsorted(dense, places) + 0.5) * ((high - low) / CELLS)
     for _ in range(ROUNDS):
         inner = torch.searchsorted(ordered, (values[1:] + values[:-1]) / 2)
         ends = torch.cat([inner.new_zeros(1), inner, inner.new_tensor([len(ordered)])])

@@ -1,6 +1,7 @@
 """Channels coded one by one. B batch, L tokens, C channels."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tokzoo.layers.precision import KeepsFloat32
@@ -52,3 +53,20 @@ class ChannelWiseQuantizer(KeepsFloat32, Quantizer):
 
     def _codes(self, indices: Tensor) -> Tensor:
         return self.values_at(indices.unsqueeze(-1) if self.code_dim == 1 else indices)
+
+
+def count_below(points: Tensor, borders: Tensor) -> Tensor:
+    """How many borders lie below each point: points (..., C), borders (K,) or one row a channel (C, K), -> int64.
+
+    Borders ascend. All points halve their range together, in log2 K passes: `torch.searchsorted` goes point by point,
+    and a processor guesses half of its branches wrong.
+    """
+    passes = borders.shape[-1].bit_length()
+    room = max(1, 2**passes - 1)
+    rows = F.pad(borders, (0, room - borders.shape[-1]), value=torch.inf)
+    first = torch.arange(rows.numel() // room, device=points.device, dtype=torch.int32) * room  # of each row
+    table, values = rows.flatten(), points.flatten()
+    found = first.expand(points.shape).reshape(-1).clone()
+    for each in reversed(range(passes)):
+        found = found.add_(values > table.index_select(0, found + (2**each - 1)), alpha=2**each)
+    return (found.view(points.shape) - first).long()

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from tokzoo.quantizers.channel_wise import ChannelWiseQuantizer
+from tokzoo.quantizers.channel_wise import ChannelWiseQuantizer, count_below
 
 
 class DimensionWiseQuantizer(ChannelWiseQuantizer):
@@ -61,8 +61,8 @@ class DimensionWiseQuantizer(ChannelWiseQuantizer):
         return (self.num_levels,) * self.code_dim
 
     def nearest(self, points: Tensor) -> Tensor:
-        scaled = (points - self.low) / (self.high - self.low) * (2 * self.reach) - self.reach
-        return torch.bucketize(scaled.nan_to_num(nan=0.0).contiguous(), self.borders)
+        scaled = (points - self.low).div_(self.high - self.low).mul_(2 * self.reach).sub_(self.reach)
+        return count_below(scaled.nan_to_num_(nan=0.0), self.borders)
 
     def values_at(self, slots: Tensor) -> Tensor:
         return (self.values[slots] + self.reach) / (2 * self.reach) * (self.high - self.low) + self.low

@@ -12,6 +12,7 @@ class TokenBridgeConfig:
     Args:
         channels, num_levels, num_tokens, grid: what it makes: tokens of `channels` codes, each one of `num_levels`, on
             a grid of (height, width).
+        channel_levels: where channels have unlike numbers of levels, these; `num_levels` is then the most of them.
         channel_order: in which a token's codes are said; it belongs to one tokenizer. None: as they are stored.
         null_class: whether "no class" is a class of its own.
         width, decoder_width: of the two transformers; `depth` blocks each.
@@ -23,6 +24,7 @@ class TokenBridgeConfig:
     num_levels: int = 64
     num_tokens: int = 256
     grid: tuple[int, int] = (16, 16)
+    channel_levels: tuple[int, ...] | None = None
     channel_order: tuple[int, ...] | None = KL16_ORDER
     num_classes: int = 1000
     null_class: bool = True

@@ -10,11 +10,12 @@ from tokzoo.generators.masked_backbone import at_places
 from tokzoo.generators.tokenbridge.model import TokenBridge
 from tokzoo.generators.tokenbridge.weights import read_config
 from tokzoo.golden import Case, build
+from tokzoo.quantizers.dimension_wise import DimensionWiseQuantizer
 
 
 def run(case: Case) -> dict[str, Tensor]:
     model: Any = build(case, read_config(case.config))
-    assert isinstance(model, TokenBridge)
+    assert isinstance(model, TokenBridge) and isinstance(model.quantizer, DimensionWiseQuantizer)
     model.quantizer.load_values(case.weights["reconstruction_values"])
     order, mask, labels = case.image("order"), case.image("mask"), case.image("labels")
     known, masked = known_places(mask), known_places(1 - mask)

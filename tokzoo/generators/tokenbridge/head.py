@@ -3,6 +3,8 @@
 N tokens, C codes of a token in the order in which they are said, K levels of a code, D E widths.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,11 +18,15 @@ class DimensionHead(nn.Module):
     """p(codes of a token | its features), one code after the other.
 
     Args:
-        channels: C. num_levels: K. condition_dim: D of the features. width, depth, num_heads: of the transformer.
+        levels: of each code; K is the most of them.
+        condition_dim: D of the features. width, depth, num_heads: of the transformer.
     """
 
-    def __init__(self, channels: int, num_levels: int, condition_dim: int, *, width: int, depth: int, num_heads: int):
+    beyond: Tensor
+
+    def __init__(self, levels: Sequence[int], condition_dim: int, *, width: int, depth: int, num_heads: int):
         super().__init__()
+        channels, num_levels = len(levels), max(levels)
         self.channels = channels
         self.condition = nn.Linear(condition_dim, width)
         self.embed = nn.Parameter(0.02 * torch.randn(channels - 1, num_levels, width))
@@ -32,6 +38,8 @@ class DimensionHead(nn.Module):
         self.modulation = nn.Linear(width, 2 * width)
         self.out = nn.Parameter(0.02 * torch.randn(channels, num_levels, width))
         self.out_bias = nn.Parameter(torch.zeros(channels, num_levels))
+        beyond = torch.arange(num_levels) >= torch.tensor(levels).unsqueeze(1)
+        self.register_buffer("beyond", beyond, persistent=False)  # (C, K): no levels of that code
 
     def logits(self, features: Tensor, codes: Tensor, *, as_sampled: bool = False) -> Tensor:
         """Features (N, D) and codes (N, C) -> (N, C, K), float32: row i says of code i, having seen those before.
@@ -44,7 +52,8 @@ class DimensionHead(nn.Module):
         hidden = torch.cat([first, self.embedded(codes[:, :-1])], dim=1) + self.positions
         for block in self.blocks:
             hidden = block(hidden, told)
-        return (torch.einsum("nce,cke->nck", self.normed(hidden, told), self.out) + self.out_bias).float()
+        logits = torch.einsum("nce,cke->nck", self.normed(hidden, told), self.out) + self.out_bias
+        return logits.float().masked_fill(self.beyond, -torch.inf)
 
     def tell(self, features: Tensor) -> Tensor:
         """Features (N, D) -> what each step is told, (N, C, E)."""
@@ -65,7 +74,8 @@ class DimensionHead(nn.Module):
         hidden = (now if before is None else self.embed[step - 1][before].unsqueeze(1)) + self.positions[step]
         for block, cache in zip(self.blocks, caches, strict=True):
             hidden = block(hidden, now, cache)
-        return F.linear(self.normed(hidden, now).squeeze(1), self.out[step], self.out_bias[step]).float()
+        logits = F.linear(self.normed(hidden, now).squeeze(1), self.out[step], self.out_bias[step])
+        return logits.float().masked_fill(self.beyond[step], -torch.inf)
 
     def sample(self, features: Tensor, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Codes (N, C) of features (N, D)."""

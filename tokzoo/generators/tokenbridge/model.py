@@ -14,6 +14,7 @@ from tokzoo.generators.sampling import Schedule
 from tokzoo.generators.tokenbridge.config import TokenBridgeConfig
 from tokzoo.generators.tokenbridge.head import DimensionHead
 from tokzoo.parts import check_indices
+from tokzoo.quantizers.channel_tables import ChannelTableQuantizer
 from tokzoo.quantizers.dimension_wise import DimensionWiseQuantizer
 from tokzoo.tokens import Tokens, TokenSpec
 
@@ -26,6 +27,7 @@ class TokenBridge(MaskedGenerator):
     """
 
     channel_order: Tensor
+    quantizer: DimensionWiseQuantizer | ChannelTableQuantizer
 
     def __init__(self, config: TokenBridgeConfig):
         super().__init__(config)
@@ -35,22 +37,28 @@ class TokenBridge(MaskedGenerator):
                 f"channel_order must name each of the {config.channels} channels once; got {order}. It belongs to one "
                 "tokenizer: for another, None takes the channels as they are stored"
             )
+        if len(self.levels) != config.channels or max(self.levels) != config.num_levels:
+            raise ValueError(
+                f"channel_levels must be {config.channels} numbers, {config.num_levels} the most; got {self.levels}"
+            )
         self.head = DimensionHead(
-            config.channels,
-            config.num_levels,
+            [self.levels[channel] for channel in order],
             config.decoder_width,
             width=config.head_width,
             depth=config.head_depth,
             num_heads=config.head_heads,
         )
         self.quantizer = DimensionWiseQuantizer(config.channels, config.num_levels)
+        if config.channel_levels is not None:
+            self.quantizer = ChannelTableQuantizer(config.channel_levels)
         self.register_buffer("channel_order", torch.tensor(order), persistent=False)
 
     # the pair
 
     @property
     def levels(self) -> tuple[int, ...]:
-        return (self.config.num_levels,) * int(self.config.channels)
+        config: TokenBridgeConfig = self.config
+        return config.channel_levels or (config.num_levels,) * config.channels
 
     @classmethod
     def fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
@@ -58,12 +66,13 @@ class TokenBridge(MaskedGenerator):
             raise ValueError(
                 f"{cls.__name__} makes indices; this tokenizer's tokens are continuous: tokzoo.quantize(tok) first"
             )
-        if len(spec.levels) != spec.channels or len(set(spec.levels)) != 1:
+        if len(spec.levels) != spec.channels:
             raise ValueError(
-                f"{cls.__name__} makes a code for each channel, all of as many levels; this tokenizer's tokens have "
-                f"{spec.channels} channels and levels {spec.levels}"
+                f"{cls.__name__} makes a code for each channel; this tokenizer's tokens have {spec.channels} channels "
+                f"and levels {spec.levels}"
             )
-        return cls.grid_for(spec) | dict(num_levels=spec.levels[0], channel_order=None)
+        unlike = spec.levels if len(set(spec.levels)) > 1 else None
+        return cls.grid_for(spec) | dict(num_levels=max(spec.levels), channel_levels=unlike, channel_order=None)
 
     def check_pair(self, spec: TokenSpec) -> None:
         if spec.levels != self.levels or spec.layout != self.layout:
