@@ -33,8 +33,8 @@ KEPT = (
 )
 
 BATCHED = (
-    "On one thread one picture of 256x256 leaves the processor nothing idle for a batch to use; a batch's activations of "
-    "the transformer are larger than its caches."
+    "On one thread one picture of 256x256 leaves the processor nothing idle for a batch to use; the activations of a "
+    "batch are larger than its caches."
 )
 
 
