@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ class EncodeGraph(nn.Module):
         self.tok, self.names = tok, names
 
     def forward(self, images: Tensor, *conditions: Tensor) -> Tensor:
-        tokens = self.tok.encode(images, **dict(zip(self.names, conditions, strict=True)))
+        given: dict[str, Any] = dict(zip(self.names, conditions, strict=True))
+        tokens = self.tok.encode(images, **given)
         return tokens.latents if tokens.indices is None else tokens.indices  # type: ignore[return-value]
 
 
@@ -50,6 +51,7 @@ class DecodeGraph(nn.Module):
         self.like = like
 
     def forward(self, tokens: Tensor, *conditions: Tensor) -> Tensor:
+        given: dict[str, Any] = dict(zip(self.names, conditions, strict=True))
         indices, latents = (None, tokens) if self.like.indices is None else (tokens, None)
         return self.tok.decode(
             Tokens(
@@ -59,7 +61,7 @@ class DecodeGraph(nn.Module):
                 levels=self.like.levels,
                 extent=self.like.extent,
             ),
-            **dict(zip(self.names, conditions, strict=True)),
+            **given,
         )
 
 
@@ -96,10 +98,11 @@ def export_onnx(tok: VisualTokenizer, folder: str | Path, *, opset: int = 20) ->
     folder.mkdir(parents=True, exist_ok=True)
     tok = tok.to("cpu", torch.float32)
     noise = noise_for(tok.conditions, CHECKED)  # any values do: what makes them is no part of the graphs
-    first, second = (
-        {name: value for name, value in noise.items() if half in tok.conditions[name].parts}
+    read: dict[str, dict[str, Any]] = {
+        half: {name: value for name, value in noise.items() if half in tok.conditions[name].parts}
         for half in ("encode", "decode")
-    )
+    }
+    first, second = read["encode"], read["decode"]
     with torch.inference_mode():
         tokens = tok.encode(images, **first)
     if tokens.geometry is not None or tokens.valid is not None:

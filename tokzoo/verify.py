@@ -237,7 +237,9 @@ def _reconstruction(tok: VisualTokenizer, caption: str) -> Check:
     what = "reconstruction of the packaged photo"
     photo = tok.preprocess(hub.data_folder("known") / PHOTO)
     helpers = helpers_of(tok.conditions)
-    given = {name: helper.to(tok.device).condition(photo, [caption]) for name, helper in helpers.items()}
+    given: dict[str, Any] = {
+        name: helper.to(tok.device).condition(photo, [caption]) for name, helper in helpers.items()
+    }
     made = tok.decode(tok.encode(photo, **given), **given)
     if not bool(made.isfinite().all()):
         return Check("failed", what, "it holds NaN or infinity")

@@ -67,7 +67,7 @@ def evaluate(
     result = run.evaluate(subject, photos, chosen, settings, limit=limit, reference_set=reference_set)
     if result is None:
         return
-    file = write_result(result, Path(out))
+    written = write_result(result, Path(out))
     settings.remove_work()
     print(f"{result.subject}, protocol {chosen.name} {chosen.sha256[:12]}, {result.images['count']:,} images")
     print(f"  behind a value: its bootstrap interval of {chosen.bootstrap.level:.0%}, where it is an estimate")
@@ -80,7 +80,7 @@ def evaluate(
         print(f"departs from the protocol: {line}")
     for line in result.notes:
         print(f"mind: {line}")
-    print(f"written to {file}")
+    print(f"written to {written}")
 
 
 def leaderboard(results: str = "eval/results", out: str = "eval/README.md") -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -130,11 +130,11 @@ def _round_trip(tok: VisualTokenizer, captions: Captions | None) -> Callable[[Te
     return reconstruct
 
 
-def _conditions(tok: VisualTokenizer, captions: Captions | None) -> Callable[[Tensor, int], dict[str, Tensor]]:
+def _conditions(tok: VisualTokenizer, captions: Captions | None) -> Callable[[Tensor, int], dict[str, Any]]:
     """What the tokenizer needs besides a batch of pixels, by name."""
     helpers = {name: helper.to(tok.device) for name, helper in helpers_of(tok.conditions).items()}
 
-    def compute(images: Tensor, first: int) -> dict[str, Tensor]:
+    def compute(images: Tensor, first: int) -> dict[str, Any]:
         texts = None if captions is None else captions(first, len(images))
         return tok.prepare(images) | {name: helper.condition(images, texts) for name, helper in helpers.items()}
 
