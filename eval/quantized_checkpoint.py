@@ -73,7 +73,7 @@ def main() -> None:
     fitted = evaluation_images([train[index] for index in chosen], base.image_size).float() / 255
     calibration = calibrate(base, fitted)
     folder = Path("checkpoints") / options.name
-    shipped = tokzoo.quantize(base, SHIPPED, calibration=calibration)
+    shipped = ways(base, calibration, SHIPPED)["allocated"]
     shipped.name = options.name
     shipped.save_pretrained(folder, dtype=torch.float16)
     verify.record(folder)
@@ -118,8 +118,9 @@ tags: [visual-tokenizer]
 # {options.name}
 
 `{options.base}` made discrete after training, as TokenBridge does (arXiv:{tokzoo.registry.find(options.name)[0].paper}):
-nothing was trained. {tok.image_size}x{tok.image_size} photos to {spec.layout.num_tokens} tokens of {spec.channels} channels, each one of {SHIPPED} levels ({bits:,} bits,
-{tok.image_size**2 * 24 / bits:.0f}x smaller than raw). Levels are the published ones, of a normal with each channel's mean and deviation.
+nothing was trained. {tok.image_size}x{tok.image_size} photos to {spec.layout.num_tokens} tokens of {spec.channels} channels ({bits:,} bits, {tok.image_size**2 * 24 / bits:.0f}x smaller than raw). A token has as many bits
+as {SHIPPED} levels for each channel take; they went to the channels where they lower the photo's error most:
+{", ".join(str(count) for count in spec.levels)} levels.
 
 ```python
 import tokzoo
@@ -128,7 +129,7 @@ tok = tokzoo.from_pretrained("{options.name}")
 tokens = tok.encode(tok.preprocess("photo.jpg"))  # indices (1, {spec.layout.num_tokens}, {spec.channels})
 images = tok.decode(tokens)
 
-coarse = tokzoo.quantize(tok, levels={OTHER})  # the same network with other levels, no photos needed
+even = tokzoo.quantize(tok, levels={SHIPPED})  # the same network with the published bins, or {OTHER} levels: no photos needed
 ```
 
 ## Scores

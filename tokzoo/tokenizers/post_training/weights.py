@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from tokzoo.registry import Architecture
+from tokzoo.registry import Architecture, Weights
+from tokzoo.tokenizers.grid.config import VIT_KL_NANO
 from tokzoo.tokenizers.kl16_vae import weights as kl16
 from tokzoo.tokenizers.post_training.config import TINY, PostTrainingConfig
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 TOKENBRIDGE_KL16 = PostTrainingConfig(
     base=KL16.name, base_config=asdict(KL16.config), levels=(64,) * KL16.config.code_dim
 )
+TOKENBRIDGE_NANO = PostTrainingConfig(base="vit_kl_nano", base_config=asdict(VIT_KL_NANO), levels=(64,) * 16)  # ours
 
 
 def convert(state: Mapping[str, "Tensor"], config: PostTrainingConfig) -> dict[str, "Tensor"]:
@@ -50,5 +52,14 @@ ARCHITECTURES = (
             )
             for weights in KL16.weights
         ),
+    ),
+    Architecture(
+        name="tokenbridge_nano",
+        family="post_training",
+        model="tokzoo.tokenizers.post_training.model:PostTraining",
+        config=TOKENBRIDGE_NANO,
+        token_type="discrete",
+        paper="2503.16430",
+        weights=(Weights(tag="photos64", code_licence="Apache-2.0", licence="Apache-2.0", checked="weights"),),
     ),
 )
