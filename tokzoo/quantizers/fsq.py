@@ -133,5 +133,8 @@ class SymmetricFiniteScalarQuantizer(FiniteScalarQuantizer):
         zero = [0.0] * len(levels)
         return dict(reach=half, offset=zero, shift=zero, centre=half, half_width=half)
 
+    def bound(self, latents: Tensor) -> Tensor:
+        return latents.float().tanh() * self.reach  # shift and offset are zero
+
     def _round(self, bounded: Tensor) -> Tensor:
         return (bounded + (self.reach + 0.5)).floor() - self.reach
