@@ -48,7 +48,7 @@ class ChannelWiseQuantizer(KeepsFloat32, Quantizer):
 
     def decode(self, indices: Tensor, layout: Layout | None = None) -> Tensor:
         """Indices (B, L, C), or (B, L) of one channel -> codes (B, L, C) float32."""
-        check_indices(indices, self.levels)
+        check_indices(indices, self.levels or ())
         return self._codes(indices)
 
     def _codes(self, indices: Tensor) -> Tensor:

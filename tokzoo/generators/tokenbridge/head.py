@@ -79,7 +79,8 @@ class DimensionHead(nn.Module):
 
     def sample(self, features: Tensor, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Codes (N, C) of features (N, D)."""
-        told, caches, drawn = self.tell(features), self.new_caches(len(features)), []
+        told, caches = self.tell(features), self.new_caches(len(features))
+        drawn: list[Tensor] = []
         for step in range(self.channels):
             logits = self.next_logits(step, drawn[-1] if drawn else None, told, caches)
             drawn.append(draw(logits, temperature=temperature, generator=generator))
