@@ -128,6 +128,18 @@ def test_half_precision_is_computed_in_float32() -> None:
     torch.testing.assert_close(painted, splat(geometry, features.bfloat16().float(), (20, 20)).bfloat16())
 
 
+def test_autocast_leaves_it_in_float32() -> None:
+    geometry, features = some()
+    inputs = (geometry.requires_grad_(), features.requires_grad_())
+    painted = splat(*inputs, (20, 20))
+    wanted = torch.autograd.grad(painted.square().sum(), inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        again = splat(*inputs, (20, 20))
+        got = torch.autograd.grad(again.square().sum(), inputs)
+    torch.testing.assert_close(again, painted)
+    torch.testing.assert_close(got, wanted)
+
+
 def test_it_is_one_operator_to_a_compiler() -> None:
     geometry, features = some()
     compiled = torch.compile(lambda *both: splat(*both, (20, 24)) * 2, backend="eager", fullgraph=True)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tokzoo.layers.precision import without_autocast
+
 TILE = 16  # pixels per side of a tile
 STEP = 2**18  # weights, of a Gaussian at a pixel, that are held at once
 MOST = 256  # Gaussians of a tile in one row; a fuller tile takes several
@@ -200,11 +202,12 @@ def _splat(geometry: Tensor, features: Tensor, height: int, width: int, cutoff: 
     pairs = tile_pairs(geometry, size, cutoff=cutoff)
     flat, vectors = geometry.flatten(0, 1), features.flatten(0, 1)
     tiles = features.new_zeros(len(pairs.tile_sizes), channels, TILE * TILE)
-    for rows in _steps(pairs, TILE * TILE):
-        gaussian = pairs.gaussian[rows.pair]  # (T, K)
-        weights = _weigh(flat[gaussian], rows, pairs, size, cutoff)
-        # (T, C, K) @ (T, K, P)
-        tiles.index_add_(0, rows.tile, vectors[gaussian].transpose(1, 2) @ weights.value.flatten(2))
+    with without_autocast(geometry.device):
+        for rows in _steps(pairs, TILE * TILE):
+            gaussian = pairs.gaussian[rows.pair]  # (T, K)
+            weights = _weigh(flat[gaussian], rows, pairs, size, cutoff)
+            # (T, C, K) @ (T, K, P)
+            tiles.index_add_(0, rows.tile, vectors[gaussian].transpose(1, 2) @ weights.value.flatten(2))
     return _untiled(tiles, batch, pairs, size)
 
 
@@ -220,15 +223,16 @@ def _splat_backward(gradient: Tensor, geometry: Tensor, features: Tensor, cutoff
     flat, vectors = geometry.flatten(0, 1), features.flatten(0, 1)
     to_geometry, to_features = torch.zeros_like(flat), torch.zeros_like(vectors)
     tiles = _tiled(gradient, pairs.rows, pairs.columns)
-    for rows in _steps(pairs, TILE * TILE):
-        gaussian = pairs.gaussian[rows.pair]
-        chosen, received = flat[gaussian], tiles[rows.tile]  # (T, K, 5), (T, C, P)
-        weights = _weigh(chosen, rows, pairs, size, cutoff)
-        of_features = weights.value.flatten(2) @ received.transpose(1, 2)  # (T, K, C)
-        of_exponent = (vectors[gaussian] @ received).view_as(weights.value).mul_(weights.value)  # (T, K, h, w)
-        of_geometry = _through_exponent(_moments(of_exponent, weights.u, weights.v), chosen)
-        to_features.index_add_(0, gaussian.flatten(), of_features.flatten(0, 1))
-        to_geometry.index_add_(0, gaussian.flatten(), of_geometry.flatten(0, 1))
+    with without_autocast(geometry.device):
+        for rows in _steps(pairs, TILE * TILE):
+            gaussian = pairs.gaussian[rows.pair]
+            chosen, received = flat[gaussian], tiles[rows.tile]  # (T, K, 5), (T, C, P)
+            weights = _weigh(chosen, rows, pairs, size, cutoff)
+            of_features = weights.value.flatten(2) @ received.transpose(1, 2)  # (T, K, C)
+            of_exponent = (vectors[gaussian] @ received).view_as(weights.value).mul_(weights.value)  # (T, K, h, w)
+            of_geometry = _through_exponent(_moments(of_exponent, weights.u, weights.v), chosen)
+            to_features.index_add_(0, gaussian.flatten(), of_features.flatten(0, 1))
+            to_geometry.index_add_(0, gaussian.flatten(), of_geometry.flatten(0, 1))
     return to_geometry.view_as(geometry), to_features.view_as(features)
 
 
@@ -259,7 +263,7 @@ def _through_exponent(moments: Tensor, chosen: Tensor) -> Tensor:
 
 @_splat_backward.register_fake
 def _(gradient: Tensor, geometry: Tensor, features: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(geometry), torch.empty_like(features)
+    return geometry.new_empty(geometry.shape), features.new_empty(features.shape)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
