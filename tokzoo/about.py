@@ -13,7 +13,6 @@ from tokzoo.registry import Architecture, Source, Weights
 if TYPE_CHECKING:
     from torch import nn
 
-    from tokzoo.generators.base import Generator
     from tokzoo.tokenizers.base import VisualTokenizer
     from tokzoo.tokens import TokenSpec
 
@@ -48,17 +47,15 @@ def describe(name: str) -> str:
     return "\n".join(lines)
 
 
-def model_card(model: "VisualTokenizer | Generator", repo: str, *, licence: str | None = None) -> str:
-    """A README.md for a pushed model; its author should add what it was trained on and how it scores."""
-    from tokzoo.generators.base import Generator
-
+def model_card(model: Any, repo: str, *, licence: str | None = None) -> str:
+    """A README.md for a pushed tokenizer or generator; its author should add what it learned from and how it scores."""
     architecture = hub.architecture_of(model)
     origin = _registered_weights(architecture, model.name)
     licence = licence or (origin.licence if origin else None)
     tags = [f"visual-{architecture.kind}", architecture.family, architecture.modality]
     made_of = f" Made from the weights `{model.name}`." if origin else ""
     terms = licence or "not stated. Name it above before others use these weights"
-    facts, use = _of_generator(model, repo) if isinstance(model, Generator) else _of_tokenizer(model, repo)
+    facts, use = (_of_generator if architecture.kind == "generator" else _of_tokenizer)(model, repo)
     facts += [f"parameters: {_parameters(model)}", f"licence: {terms}"]
     return (
         f"---\nlibrary_name: tokzoo\n{_licence_fields(licence)}"
@@ -80,7 +77,7 @@ def _of_tokenizer(tok: "VisualTokenizer", repo: str) -> tuple[list[str], str]:
     return facts + [f"needs {need}" for need in _needs(tok)], use
 
 
-def _of_generator(model: "Generator", repo: str) -> tuple[list[str], str]:
+def _of_generator(model: Any, repo: str) -> tuple[list[str], str]:
     tokenizer = model.tokenizer or "not stated; say tokenizer= to tokzoo.pipeline"
     facts = [f"makes the tokens of: {tokenizer}", f"classes: {', '.join(model.classes) or model.config.num_classes}"]
     use = f'pipe = tokzoo.pipeline("{repo}")\nimages = pipe(labels=[0, 1], num_samples=4, seed=0)\n'

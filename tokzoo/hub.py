@@ -83,7 +83,7 @@ def create_model(
         overrides = registry.load_object(architecture.model).fields_for(tokenizer.token_spec) | overrides  # type: ignore[attr-defined]
     if pretrained:
         return from_pretrained(name, device=device, dtype=dtype, **overrides)
-    model = _build(architecture, registry.override(architecture.config, overrides))
+    model: Any = _build(architecture, registry.override(architecture.config, overrides))
     model.name = architecture.full_name(weights) if "." in name and weights else architecture.name
     if tokenizer is not None:
         model.read_tokenizer(tokenizer)
@@ -501,8 +501,8 @@ def _build(architecture: Architecture, config: Any, *, empty: bool = False) -> "
     return model
 
 
-def architecture_of(model: "VisualTokenizer") -> Architecture:
-    """The registered architecture a model was made from: by its name, else by class and sizes."""
+def architecture_of(model: Any) -> Architecture:
+    """The registered architecture a tokenizer or generator was made from: by its name, else by class and sizes."""
     known = registry.architectures()
     stem = (model.name or "").partition(".")[0]
     if stem in known:
