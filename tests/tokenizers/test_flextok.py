@@ -318,6 +318,7 @@ def test_the_names_are_listed() -> None:
         "flextok_d18_d18.in1k",
         "flextok_d18_d28.dfn",
         "flextok_d18_d28.in1k",
+        "flextok_nano.photos64",
         "flextok_vae_c4.unstated",
         "flextok_vae_c8.unstated",
         "flextok_vae_c16.unstated",

@@ -133,5 +133,14 @@ ARCHITECTURES = (
         config=sizes.FLEXTOK_NANO,
         token_type="discrete",
         paper="2502.13967",
+        weights=(
+            Weights(
+                tag="photos64",
+                code_licence="Apache-2.0",
+                licence="Apache-2.0",
+                checked="weights",
+                note="Trained here on permissive photos, on the latents of vit_kl_nano.photos64; scores are in its card.",
+            ),
+        ),
     ),
 )
