@@ -12,6 +12,7 @@ from tokzoo.generators.tokenbridge.config import TOKENBRIDGE_B
 from tokzoo.generators.tokenbridge.head import DimensionHead
 
 PLACES = 64
+WIDTH, DEPTH, HEADS = 256, 4, 8
 
 
 def recomputed(head: DimensionHead, features: Tensor) -> Tensor:
@@ -30,15 +31,15 @@ def recomputed(head: DimensionHead, features: Tensor) -> Tensor:
 
 
 def compare(*, device: str = "cpu", rounds: int = 5) -> list[Comparison]:
-    """The head of TokenBridge-B, with random weights."""
+    """A head as TokenBridge's, narrower, with random weights."""
     config = TOKENBRIDGE_B
     torch.manual_seed(0)
     head = DimensionHead(
         (config.num_levels,) * config.channels,
         config.decoder_width,
-        width=config.head_width,
-        depth=config.head_depth,
-        num_heads=config.head_heads,
+        width=WIDTH,
+        depth=DEPTH,
+        num_heads=HEADS,
     ).to(device)
     features = torch.randn(PLACES, config.decoder_width, generator=torch.Generator().manual_seed(0)).to(device)
     differ = int((head.sample(features, temperature=0) != recomputed(head, features)).sum())
@@ -48,7 +49,7 @@ def compare(*, device: str = "cpu", rounds: int = 5) -> list[Comparison]:
     }
     return [
         Comparison(
-            setting=f"{PLACES} places, {config.channels} codes, width {config.head_width}, {config.head_depth} blocks",
+            setting=f"{PLACES} places, {config.channels} codes, width {WIDTH}, {DEPTH} blocks",
             timings=interleaved(calls, rounds=rounds, device=device, memory=False),
             note=f"{differ} of {PLACES * config.channels} codes differ",
         )
