@@ -139,7 +139,7 @@ ARCHITECTURES = (
                 code_licence="Apache-2.0",
                 licence="Apache-2.0",
                 checked="weights",
-                note="Trained here on permissive photos, on the latents of vit_kl_nano.photos64; scores are in its card.",
+                note="Trained here on permissive photos, on vit_kl_nano.photos64; scores are in its card.",
             ),
         ),
     ),
