@@ -114,3 +114,18 @@ def test_bad_requests_are_refused_by_name() -> None:
         tok.decode(Tokens(layout=tokens.layout, latents=tokens.latents, geometry=tokens.geometry * torch.nan))
     with pytest.raises(ValueError, match="multiples of 16"):
         tok.decode(Tokens(layout=tokens.layout, latents=tokens.latents, geometry=tokens.geometry, extent=(16, 20)))
+
+
+def test_it_learns_one_batch() -> None:
+    tok = tiny("gpstoken").train()
+    coarse = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    images = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")
+    given, losses = tok.prepare(images), []
+    optimizer = torch.optim.Adam(tok.parameters(), lr=3e-3)
+    for _ in range(31):
+        loss = (tok(images, **given).reconstruction - images).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]

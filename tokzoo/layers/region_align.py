@@ -49,9 +49,9 @@ def _groups(like: Tensor, boxes: Tensor, size: tuple[int, int], side: int) -> It
     first_column, wide = _window(left, right, width)
     first_row, high = _window(top, bottom, height)
     kinds, kind = (high * (width + 1) + wide).unique(return_inverse=True)
-    for number, size in enumerate(kinds.tolist()):
+    for number, packed in enumerate(kinds.tolist()):
         box = (kind == number).nonzero().squeeze(1)
-        h, w = size // (width + 1), size % (width + 1)
+        h, w = packed // (width + 1), packed % (width + 1)
         row = first_row[box, None] + torch.arange(h, device=box.device)
         column = first_column[box, None] + torch.arange(w, device=box.device)
         image = box // boxes.shape[1]

@@ -101,7 +101,7 @@ class GpsSit(Generator):
             ValueError: a label or knob out of range, no layouts, layouts or noise that do not fit, guidance without a
                 null class.
         """
-        condition = repeat(self.condition(labels), num_samples)
+        condition: Any = repeat(self.condition(labels), num_samples)
         initial = self._layouts(layouts, size(condition))
         shape = (*initial.shape[:2], self.config.channels)
         if noise is None:
