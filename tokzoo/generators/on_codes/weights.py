@@ -6,12 +6,12 @@ from tokzoo.generators.on_codes import config as sizes
 from tokzoo.registry import Architecture, Weights
 
 
-def _shipped(tokenizer: str, guidance: float) -> Weights:
+def _shipped(tokenizer: str, **sampling: Any) -> Weights:
     """Weights of ours; classes and scores lie beside them."""
     return Weights(
         tag=tokenizer.replace(".", "-"),
         tokenizer=tokenizer,
-        sampling=dict(guidance=guidance),
+        sampling=sampling,
         code_licence="Apache-2.0",
         licence="Apache-2.0",
         checked="weights",
@@ -32,6 +32,12 @@ def _architecture(name: str, model: str, config: Any, paper: str, *weights: Weig
 
 
 ARCHITECTURES = (
-    _architecture("gpt_nano", "CodeGpt", sizes.GPT_NANO, "2406.06525", _shipped("titok_nano.photos64", 2.0)),
-    _architecture("maskgit_nano", "CodeMaskgit", sizes.MASKGIT_NANO, "2202.04200"),
+    _architecture("gpt_nano", "CodeGpt", sizes.GPT_NANO, "2406.06525", _shipped("titok_nano.photos64", guidance=2.0)),
+    _architecture(
+        "maskgit_nano",
+        "CodeMaskgit",
+        sizes.MASKGIT_NANO,
+        "2202.04200",
+        _shipped("titok_nano.photos64", guidance=3.0, num_steps=12, temperature=3.0),
+    ),
 )
