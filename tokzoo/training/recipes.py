@@ -38,7 +38,7 @@ class Stage:
     frozen: tuple[str, ...] = ()
 
 
-def build_model(config: TrainConfig) -> VisualTokenizer:
+def build_model(config: TrainConfig) -> Any:
     """The model that a run begins with.
 
     `init` says its sizes too, unless `model` names another architecture: that is built, and the weights must fit it
