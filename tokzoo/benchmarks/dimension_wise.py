@@ -40,7 +40,7 @@ def compare(*, device: str = "cpu", rounds: int = 5) -> list[Comparison]:
         tables.load_tables([published_table(levels, **RANGE)] * CHANNELS)
         theirs = distance_matrix(shared, latents)
         differ = [int((quantizer.index(latents) != theirs).sum()) for quantizer in (shared, tables)]
-        ways = {
+        ways: dict[str, Callable[[Tensor], Tensor]] = {
             "tokzoo": shared.index,
             "table per channel": tables.index,
             "distance matrix": partial(distance_matrix, shared),

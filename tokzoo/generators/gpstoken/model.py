@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tokzoo.diffusion.samplers import SAMPLERS, even_times
 from tokzoo.diffusion.stochastic import stochastic
-from tokzoo.generators.base import Generator, Labels, drop, repeat, size
+from tokzoo.generators.base import Generator, Labels, drop, join, repeat, size
 from tokzoo.generators.gpstoken.config import GpsSitConfig
 from tokzoo.generators.gpstoken.network import TokenVelocity
 from tokzoo.tokens import Gaussians, Tokens, TokenSpec
@@ -108,7 +108,7 @@ class GpsSit(Generator):
             noise = torch.randn(shape, device=self.device, generator=generator)
         elif tuple(noise.shape) != shape:
             raise ValueError(f"noise must be {shape}; got {tuple(noise.shape)}")
-        both = None if guidance == 1 else torch.cat([condition, self.null(condition)])
+        both = None if guidance == 1 else join(condition, self.null(condition))
 
         def velocity(place: Tensor, moment: float) -> Tensor:
             times = torch.full((len(place),), moment, device=place.device)
