@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tokzoo.tokenizers.grid.config import plain
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerSize:
@@ -53,6 +55,9 @@ class FlextokConfig:
     steps: int = 20
     guidance: float = 7.5
     method: Literal["cfg", "apg"] = "apg"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vae_config", plain(self.vae_config))
 
 
 FLEXTOK_D12_D12 = FlextokConfig()
