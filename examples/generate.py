@@ -23,4 +23,5 @@ for number, image in enumerate(completed):
     to_image(image).save(out / f"completed_{number}.png")
 
 likely = pipe.generator.log_prob(tokens, pipe.label("sunflowers"))
-print(f"{len(list(out.glob('*.png')))} images in {out}; the photo's tokens take {-likely.item() / math.log(2):.0f} bits")
+bits = -likely.item() / math.log(2)
+print(f"{len(list(out.glob('*.png')))} images in {out}; the photo's tokens take {bits:.0f} bits")

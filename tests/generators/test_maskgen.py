@@ -7,7 +7,7 @@ import torch
 
 from tests.test_conditions import small_clip
 from tokzoo.generation import Pipeline
-from tokzoo.generators.maskgen import Caption
+from tokzoo.generators.maskgen.caption import Caption
 from tokzoo.generators.maskgen.config import TINY, TINY_KL
 from tokzoo.generators.maskgen.model import MaskgenKl, MaskgenVq
 from tokzoo.generators.maskgen.text import CaptionText

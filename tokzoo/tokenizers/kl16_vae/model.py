@@ -1,13 +1,11 @@
 """The KL-16 autoencoder of MAR, arXiv:2406.11838: latent diffusion's (arXiv:2112.10752), 16 channels per f16 place."""
 
-from dataclasses import replace
-
 from tokzoo.decoders.ldm_cnn import LdmCnnDecoder
 from tokzoo.encoders.ldm_cnn import LdmCnnEncoder
 from tokzoo.quantizers.gaussian import GaussianBottleneck
 from tokzoo.tokenizers.kl16_vae.config import Kl16VaeConfig
 from tokzoo.tokenizers.on_grid import GridTokenizer
-from tokzoo.tokens import TokenSpec
+from tokzoo.tokens import Grid, TokenSpec
 
 
 def build_encoder(config: Kl16VaeConfig, *, signed: bool = True) -> LdmCnnEncoder:
@@ -49,4 +47,11 @@ class Kl16Vae(GridTokenizer):
 
     @property
     def token_spec(self) -> TokenSpec:
-        return replace(super().token_spec, scale=self.config.scale)
+        side = self.config.image_size // self.config.downsample
+        return TokenSpec(
+            layout=Grid(side, side),
+            levels=None,
+            channels=self.config.code_dim,
+            lengths=(1, side**2),
+            scale=self.config.scale,
+        )
