@@ -26,7 +26,8 @@ from tokzoo.quantizers.perturbation import PerturbedQuantizer, annealed_strength
 from tokzoo.quantizers.usage import code_usage
 from tokzoo.quantizers.wrapped import unwrapped
 from tokzoo.training.config import OptimizerConfig
-from tokzoo.training.loop import build_optimizers, training_attention
+from tokzoo.training.loop import training_attention
+from tokzoo.training.optimizers import build_optimizers
 
 SIZE, CODES, DIM = 32, 1024, 8
 VIT = dict(name="vit", patch_size=8, width=64, depth=2, num_heads=2)
