@@ -163,8 +163,11 @@ def test_two_processes_of_accelerate_give_the_numbers_of_one(tmp_path):
     done = subprocess.run([*launch, *command, str(tmp_path / "two")], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = (read_result(tmp_path / folder / "mine" / "mean_image.json") for folder in ("one", "two"))
-    assert two.scores == one.scores
     assert two.images == one.images
+    assert two.scores.keys() == one.scores.keys()
+    for name, score in one.scores.items():  # features differ in their last bits where threads share the sums
+        found = two.scores[name]
+        assert (found.value, found.low, found.high) == pytest.approx((score.value, score.low, score.high), rel=1e-5)
 
 
 def test_the_identity_is_perfect_and_noise_is_far(tmp_path):
