@@ -138,7 +138,7 @@ def write_demo(results: Sequence[DemoResult], folder: str | Path, *, generated: 
                 _save(prefix.image, folder / slug / f"{photo_slug}.first_{prefix.num_tokens}.png")
             figures.append(_photo_html(photo, f"{slug}/{photo_slug}", result.bits_per_image))
         sections.append(_section_html(result, slug, figures))
-    sections[:0] = [*generated, _lengths_html(results, folder), _rates_html(results, folder)]
+    sections = [_lengths_html(results, folder), _rates_html(results, folder), *sections, *generated]
     page = folder / "index.html"
     write_atomically(page, _page_html(results, slugs, sections))
     return page
