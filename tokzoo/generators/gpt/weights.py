@@ -10,16 +10,24 @@ from tokzoo.registry import Architecture, Score, Source, Weights
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+def block_rules(theirs: str, ours: str) -> Rules:
+    """Of the blocks of LlamaGen's code, which others build on; `theirs` and `ours`: the lists that hold them."""
+    return (
+        (rf"{theirs}\.(\d+)\.attention\.wqkv\.weight", rf"{ours}.\1.attn.qkv.weight"),
+        (rf"{theirs}\.(\d+)\.attention\.wo\.weight", rf"{ours}.\1.attn.proj.weight"),
+        (rf"{theirs}\.(\d+)\.feed_forward\.w([123])\.weight", rf"{ours}.\1.mlp.fc\2.weight"),
+        (rf"{theirs}\.(\d+)\.attention_norm\.weight", rf"{ours}.\1.norm1.weight"),
+        (rf"{theirs}\.(\d+)\.ffn_norm\.weight", rf"{ours}.\1.norm2.weight"),
+    )
+
+
 RULES: Rules = (
     (r"cls_embedding\.embedding_table\.weight", r"condition_embed.weight"),
     (r"cls_embedding\.uncond_embedding", r"condition_embed.null"),
     (r"cls_embedding\.cap_proj\.fc([12])\.weight", r"condition_embed.fc\1.weight"),
     (r"tok_embeddings\.weight", r"embed.weight"),
-    (r"layers\.(\d+)\.attention\.wqkv\.weight", r"blocks.\1.attn.qkv.weight"),
-    (r"layers\.(\d+)\.attention\.wo\.weight", r"blocks.\1.attn.proj.weight"),
-    (r"layers\.(\d+)\.feed_forward\.w([123])\.weight", r"blocks.\1.mlp.fc\2.weight"),
-    (r"layers\.(\d+)\.attention_norm\.weight", r"blocks.\1.norm1.weight"),
-    (r"layers\.(\d+)\.ffn_norm\.weight", r"blocks.\1.norm2.weight"),
+    *block_rules("layers", "blocks"),
     (r"norm\.weight", r"norm.weight"),
     (r"output\.weight", r"head.weight"),
     (r"freqs_cis|causal_mask", None),  # tables, in old files

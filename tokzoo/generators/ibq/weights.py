@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokzoo.conversion import Rules, rename_keys
 from tokzoo.generators.gpt.config import GptConfig
+from tokzoo.generators.gpt.weights import block_rules
 from tokzoo.generators.ibq import config as sizes
 from tokzoo.registry import Architecture, Score, Source, Weights
 
@@ -14,11 +15,7 @@ if TYPE_CHECKING:
 RULES: Rules = (
     (r"class_emb\.embedding_table\.weight", r"condition_embed.weight"),
     (r"tok_emb\.weight", r"embed.weight"),
-    (r"blocks\.(\d+)\.attention\.wqkv\.weight", r"blocks.\1.attn.qkv.weight"),
-    (r"blocks\.(\d+)\.attention\.wo\.weight", r"blocks.\1.attn.proj.weight"),
-    (r"blocks\.(\d+)\.feed_forward\.w([123])\.weight", r"blocks.\1.mlp.fc\2.weight"),
-    (r"blocks\.(\d+)\.attention_norm\.weight", r"blocks.\1.norm1.weight"),
-    (r"blocks\.(\d+)\.ffn_norm\.weight", r"blocks.\1.norm2.weight"),
+    *block_rules("blocks", "blocks"),
     (r"blocks\.(\d+)\.ada_lin\.1\.(.+)", r"blocks.\1.modulation.\2"),
     (r"head_nm\.rmsnorm\.weight", r"norm.weight"),
     (r"head_nm\.ada_lin\.1\.(.+)", r"norm.modulation.\1"),

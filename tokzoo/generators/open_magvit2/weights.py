@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tokzoo.conversion import Rules, rename_keys
+from tokzoo.generators.gpt.weights import block_rules
 from tokzoo.generators.open_magvit2 import config as sizes
 from tokzoo.generators.open_magvit2.config import OpenMagvit2ArConfig
 from tokzoo.registry import Architecture, Score, Source, Weights
@@ -11,22 +12,12 @@ from tokzoo.registry import Architecture, Score, Source, Weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCKS = {"spatial_blocks": "blocks", "factorized_blocks": "head.blocks"}
 RULES: Rules = (
     (r"class_emb\.embedding_table\.weight", r"condition_embed.weight"),
     (r"pre_emb\.weight", r"embed.tables.0.weight"),
     (r"post_emb\.weight", r"embed.tables.1.weight"),
-    *(
-        rule
-        for theirs, ours in BLOCKS.items()
-        for rule in (
-            (rf"{theirs}\.(\d+)\.attention\.wqkv\.weight", rf"{ours}.\1.attn.qkv.weight"),
-            (rf"{theirs}\.(\d+)\.attention\.wo\.weight", rf"{ours}.\1.attn.proj.weight"),
-            (rf"{theirs}\.(\d+)\.feed_forward\.w([123])\.weight", rf"{ours}.\1.mlp.fc\2.weight"),
-            (rf"{theirs}\.(\d+)\.attention_norm\.weight", rf"{ours}.\1.norm1.weight"),
-            (rf"{theirs}\.(\d+)\.ffn_norm\.weight", rf"{ours}.\1.norm2.weight"),
-        )
-    ),
+    *block_rules("spatial_blocks", "blocks"),
+    *block_rules("factorized_blocks", "head.blocks"),
     (r"norm\.weight", r"head.norm.weight"),
     (r"head\.(\d+)\.weight", r"head.outputs.\1.weight"),
 )
