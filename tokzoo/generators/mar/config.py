@@ -2,32 +2,20 @@
 
 from dataclasses import dataclass
 
+from tokzoo.generators.masked_config import MaskedConfig
+
 
 @dataclass(frozen=True, kw_only=True)
-class MarConfig:
-    """Sizes of one MAR.
+class MarConfig(MaskedConfig):
+    """Sizes of one MAR, which makes continuous tokens.
 
     Args:
-        channels, num_tokens, grid: what it makes: continuous tokens on a grid of (height, width).
         scale, shift: it models (latents - shift) * scale.
-        null_class: whether "no class" is a class of its own.
-        width, decoder_width: of the two transformers; `depth` blocks each.
-        num_buffers: how often the class stands before the tokens.
         head_width, head_depth: of the network that denoises a token.
     """
 
-    channels: int = 16
-    num_tokens: int = 256
-    grid: tuple[int, int] = (16, 16)
     scale: float = 0.2325
     shift: float = 0.0
-    num_classes: int = 1000
-    null_class: bool = True
-    width: int = 768
-    decoder_width: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    num_buffers: int = 64
     head_width: int = 1024
     head_depth: int = 6
 

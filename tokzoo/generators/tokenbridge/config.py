@@ -2,37 +2,25 @@
 
 from dataclasses import dataclass
 
+from tokzoo.generators.masked_config import MaskedConfig
+
 KL16_ORDER = (8, 1, 10, 9, 6, 12, 4, 0, 3, 11, 7, 14, 2, 15, 13, 5)  # channels of most low frequencies first
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenBridgeConfig:
-    """Sizes of one TokenBridge.
+class TokenBridgeConfig(MaskedConfig):
+    """Sizes of one TokenBridge, which makes tokens of a code for each channel.
 
     Args:
-        channels, num_levels, num_tokens, grid: what it makes: tokens of `channels` codes, each one of `num_levels`, on
-            a grid of (height, width).
+        num_levels: values of a code.
         channel_levels: where channels have unlike numbers of levels, these; `num_levels` is then the most of them.
         channel_order: in which a token's codes are said; it belongs to one tokenizer. None: as they are stored.
-        null_class: whether "no class" is a class of its own.
-        width, decoder_width: of the two transformers; `depth` blocks each.
-        num_buffers: how often the class stands before the tokens.
         head_width, head_depth, head_heads: of the transformer that says a token's codes.
     """
 
-    channels: int = 16
     num_levels: int = 64
-    num_tokens: int = 256
-    grid: tuple[int, int] = (16, 16)
     channel_levels: tuple[int, ...] | None = None
     channel_order: tuple[int, ...] | None = KL16_ORDER
-    num_classes: int = 1000
-    null_class: bool = True
-    width: int = 768
-    decoder_width: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    num_buffers: int = 64
     head_width: int = 768
     head_depth: int = 4
     head_heads: int = 8
