@@ -35,11 +35,16 @@ def rename_keys(state: Mapping[str, "Tensor"], rules: Rules) -> dict[str, "Tenso
     return renamed
 
 
+def under(state: Mapping[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:
+    """What lies under `prefix`, named without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
 def use_average(state: Mapping[str, "Tensor"], prefix: str = "model_ema.") -> dict[str, "Tensor"]:
     """The plain keys of a Lightning checkpoint with the values of its moving average, which authors evaluate.
 
     The average lies under `prefix` and the key without its dots; what has none keeps its value.
     """
-    averages = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    averages = under(state, prefix)
     plain = {key: value for key, value in state.items() if not key.startswith(prefix)}
     return {key: averages.get(key.replace(".", ""), value) for key, value in plain.items()}

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tokzoo.conversion import under
 from tokzoo.data.batches import Chosen, Photos, TrainingImages, evaluation_images, to_images
 from tokzoo.data.readers import ImageFolder
 from tokzoo.losses.reconstruction import psnr
@@ -16,7 +17,7 @@ from tokzoo.training.conditioning import Conditioning
 from tokzoo.training.config import TrainConfig
 from tokzoo.training.objectives import Losses
 from tokzoo.training.recipes import Stage
-from tokzoo.training.work import Span, Work, hash_of, under
+from tokzoo.training.work import Span, Work, hash_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tokzoo.conversion import under
 from tokzoo.training.config import TrainConfig
 from tokzoo.training.objectives import Losses
 from tokzoo.training.recipes import Stage
@@ -86,11 +87,6 @@ class Work:
         if self.accelerator.num_processes > 1:
             for parameter in parameters:
                 parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
-
-
-def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries that begin with `prefix`, without it."""
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def hash_of(*numbers: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tokzoo.conversion import Rules, rename_keys
+from tokzoo.conversion import Rules, rename_keys, under
 from tokzoo.generators.gpt.weights import block_rules
 from tokzoo.generators.open_magvit2 import config as sizes
 from tokzoo.generators.open_magvit2.config import OpenMagvit2ArConfig
@@ -25,10 +25,7 @@ RULES: Rules = (
 
 def convert(state: Mapping[str, "Tensor"], config: OpenMagvit2ArConfig) -> dict[str, "Tensor"]:
     """The authors' state dict -> ours; of a Lightning file, what lies under `transformer.`."""
-    prefix = "transformer."
-    if any(key.startswith(prefix) for key in state):
-        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    return rename_keys(state, RULES)
+    return rename_keys(under(state, "transformer.") or state, RULES)
 
 
 def read_config(published: Mapping[str, Any]) -> OpenMagvit2ArConfig | None:
