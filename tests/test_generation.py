@@ -9,7 +9,8 @@ from PIL import Image
 
 import tokzoo
 from tests.helpers import tiny
-from tokzoo import hub
+from tokzoo import _finding
+from tokzoo._fetch import Download
 from tokzoo.about import model_card
 from tokzoo.cli.main import main
 from tokzoo.demo_generation import class_of, generation_html, stages
@@ -136,7 +137,7 @@ RAR = {
 @pytest.mark.parametrize(("described", "family"), [(LLAMAGEN, "llamagen_gpt"), (RAR, "rar")])
 def test_the_config_of_authors_tells_their_family(described: dict, family: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(described))
-    found = hub._in_folder(tmp_path, file=tmp_path / "pytorch_model.bin")
+    found = _finding._in_folder(tmp_path, Download(), file=tmp_path / "pytorch_model.bin")
     assert found.architecture.family == family and found.config.width == 64
 
 

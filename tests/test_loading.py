@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import tokzoo
 from tests.helpers import tiny
+from tokzoo import hub
 from tokzoo.conversion import rename_keys
 from tokzoo.golden import read_case
 from tokzoo.tokenizers.titok import VitSize, config
@@ -148,3 +149,50 @@ def test_a_save_that_fails_leaves_the_old_file_whole(tmp_path: Path, monkeypatch
         tiny("titok").save_pretrained(tmp_path)
     assert load_file(file).keys() == state.keys()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+class TestBase:
+    """A quantized copy of the shipped VAE, saved without the networks, which that has."""
+
+    BASE = "vit_kl_nano.photos64"
+
+    def save(self, folder: Path, tok: tokzoo.VisualTokenizer | None = None) -> Path:
+        tok = tok or tokzoo.quantize(tokzoo.from_pretrained(self.BASE), levels=16)
+        return tok.save_pretrained(folder, base=self.BASE)
+
+    def test_what_a_base_gives_is_not_written_and_comes_back(self, tmp_path: Path) -> None:
+        tok = tokzoo.quantize(tokzoo.from_pretrained(self.BASE), levels=16)
+        folder = self.save(tmp_path, tok)
+        assert set(load_file(folder / "model.safetensors")) == {"quantizer.values"}
+        again = tokzoo.from_pretrained(folder)
+        for key, value in tok.state_dict().items():
+            assert torch.equal(value, again.state_dict()[key]), key
+        assert any(self.BASE in str(file) for file in hub.download(folder)), "offline use needs the base's files, too"
+        half = tokzoo.from_pretrained(folder, part="encoder")
+        assert half.decoder is None and half.encoder is not None
+
+    def test_a_network_that_was_trained_on_is_saved_whole_or_not_at_all(self, tmp_path: Path) -> None:
+        tok = tokzoo.quantize(tokzoo.from_pretrained(self.BASE), levels=16)
+        with torch.no_grad():
+            next(tok.decoder.parameters()).add_(1e-3)
+        with pytest.raises(ValueError, match=r"differs from what this model holds, save it whole: decoder\."):
+            self.save(tmp_path, tok)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_tokenizer_that_stands_on_none_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="stands on no other tokenizer"):
+            self.save(tmp_path, tiny("titok"))
+
+    @pytest.mark.parametrize("base", ["vit_kl_nano.photos64", {"name": "/etc/passwd", "sha256": ""}, {"name": BASE}])
+    def test_a_base_that_is_no_registered_weights_is_refused(self, base, tmp_path: Path) -> None:
+        described = json.loads((self.save(tmp_path) / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps(described | {"base": base}))
+        with pytest.raises((ValueError, KeyError), match=r"as its base|no model"):
+            tokzoo.from_pretrained(tmp_path)
+
+    def test_another_file_than_the_one_it_was_saved_with_is_refused(self, tmp_path: Path) -> None:
+        described = json.loads((self.save(tmp_path) / "config.json").read_text())
+        described["base"]["sha256"] = "0" * 64
+        (tmp_path / "config.json").write_text(json.dumps(described))
+        with pytest.raises(ValueError, match="recorded is 0000"):
+            tokzoo.from_pretrained(tmp_path)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import tokzoo
 from tests.helpers import tiny
-from tokzoo import golden, hub, reconstruction, verify
+from tokzoo import _files, _finding, golden, reconstruction, verify
 from tokzoo.cli.main import main
 from tokzoo.demo_generation import shipped_generators
 from tokzoo.golden import Case
@@ -112,12 +112,12 @@ class TestWeights:
 
     def test_a_changed_shipped_file_fails(self, tmp_path: Path, monkeypatch) -> None:
         name = "titok_nano.photos64"
-        shutil.copytree(hub.data_folder("checkpoints") / name, tmp_path / name)
+        shutil.copytree(_files.data_folder("checkpoints") / name, tmp_path / name)
         state = load_file(tmp_path / name / "model.safetensors")
         state["quantizer.codebook"] = state["quantizer.codebook"].flip(0).contiguous()
         save_file(state, tmp_path / name / "model.safetensors")
-        folder = hub.data_folder
-        monkeypatch.setattr(hub, "data_folder", lambda kind: tmp_path if kind == "checkpoints" else folder(kind))
+        folder = _files.data_folder
+        monkeypatch.setattr(_files, "data_folder", lambda kind: tmp_path if kind == "checkpoints" else folder(kind))
         check = outcome(verify.verify(name), "recorded answer")
         assert check.outcome == "failed" and "its sha256 differs" in check.detail
         answer = json.loads((tmp_path / name / "known.json").read_text())
@@ -133,7 +133,7 @@ class TestWeights:
     def test_published_tokens_are_decoded_and_made_of_the_given_picture(self, tmp_path: Path) -> None:
         tok = tokzoo.create_model("titok_nano").eval()
         picture = tmp_path / "picture.png"
-        photo = tok.preprocess(hub.data_folder("known") / verify.PHOTO)
+        photo = tok.preprocess(_files.data_folder("known") / verify.PHOTO)
         tokzoo.images.to_image(photo[0]).save(picture)
         with torch.no_grad():
             made = tokzoo.images.to_tensor(tokzoo.images.open_image(picture))[None]
@@ -158,7 +158,7 @@ class TestWeights:
 
 
 def test_published_answers_name_registered_models_and_fit_them() -> None:
-    listed = json.loads((hub.data_folder("known") / "published.json").read_text())
+    listed = json.loads((_files.data_folder("known") / "published.json").read_text())
     assert {entry["model"] for entry in listed} == {"titok_l32.in1k", "one_d_piece_l256.in1k"}
     for entry in listed:
         architecture, weights = tokzoo.registry.find(entry["model"])
@@ -171,11 +171,13 @@ def test_published_answers_name_registered_models_and_fit_them() -> None:
 
 @pytest.mark.parametrize("name", [*reconstruction.shipped(), *shipped_generators()])
 def test_every_shipped_checkpoint_has_its_recorded_answer(name: str) -> None:
-    folder = hub.data_folder("checkpoints") / name
+    folder = _files.data_folder("checkpoints") / name
     how = f"python -c 'from pathlib import Path; from tokzoo import verify; verify.record(Path(\"{folder}\"))'"
     assert (folder / verify.ANSWER).is_file(), f"record it: {how}"
     want = json.loads((folder / verify.ANSWER).read_text())
-    assert want["weights_sha256"] == verify._digest(folder / hub.WEIGHTS), f"the weights are newer; record again: {how}"
+    assert want["weights_sha256"] == verify._digest(folder / _finding.WEIGHTS), (
+        f"the weights are newer; record again: {how}"
+    )
 
 
 def test_continuous_tokens_are_recorded_and_compared(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def test_continuous_tokens_are_recorded_and_compared(tmp_path: Path) -> None:
     assert tok.config == replace(TINY, bottleneck="kl")
     tok.save_pretrained(tmp_path)
     answer = json.loads(verify.record(tmp_path).read_text())
-    photo = tok.preprocess(hub.data_folder("known") / verify.PHOTO)
+    photo = tok.preprocess(_files.data_folder("known") / verify.PHOTO)
     with torch.no_grad():
         tokens = tok.encode(photo)
     said, ok = verify._against(tokens, answer["tokens"], verify.Bounds(0.97, 1e-3))

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 AGAIN = "fetch it again (tokzoo download NAME --force), or copy it here anew"
 
@@ -35,16 +36,34 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def sha256_of(path: Path) -> str:
+    """Of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_hash(path: Path, sha256: str | None) -> None:
     """Raises ValueError unless the file has the recorded hash, if one is recorded."""
     if sha256 is None:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != sha256:
         raise ValueError(
             f"{path} has sha256 {found}, recorded is {sha256}; {AGAIN}. If that stays so, its source changed it"
         )
+
+
+def data_folder(name: Literal["checkpoints", "golden", "known", "protocols"]) -> Path:
+    """A folder that travels with tokzoo: in the wheel under tokzoo/_data, in a checkout beside tokzoo/ or deeper."""
+    package = Path(__file__).parent
+    checkout = package.parent
+    for folder in (
+        package / "_data" / name,
+        *(above / name for above in (checkout, checkout / "eval", checkout / "tests")),
+    ):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"this installation of tokzoo lacks its {name} folder; reinstall it")
 
 
 def _sync_folder(folder: Path) -> None:

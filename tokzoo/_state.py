@@ -84,6 +84,16 @@ class _Bystander:
         """Nothing is kept."""
 
 
+def renamed(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
+    """What a model that stands on another takes of its state, renamed: `prefixes` are own ones -> those there."""
+    return {
+        own + key.removeprefix(lent): value
+        for own, lent in prefixes.items()
+        for key, value in state.items()
+        if key.startswith(lent)
+    }
+
+
 def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
     """Raises ValueError unless `given` has just the keys and shapes of `own`; all that is wrong is named at once."""
     problems = [

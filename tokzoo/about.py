@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokzoo import hub, registry
+from tokzoo import _files, _finding, hub, registry
 from tokzoo.registry import Architecture, Source, Weights
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _config(architecture: Architecture, weights: Weights | None) -> Any:
     """That of shipped weights is the one that lies beside them."""
     if weights is None or not weights.shipped:
         return architecture.config
-    file = hub.data_folder("checkpoints") / architecture.full_name(weights) / hub.CONFIG
+    file = _files.data_folder("checkpoints") / architecture.full_name(weights) / _finding.CONFIG
     return registry.override(architecture.config, json.loads(file.read_text())["config"])
 
 
@@ -172,7 +172,7 @@ def _weights(architecture: Architecture, weights: Weights) -> list[str]:
 
 def _where(name: str, weights: Weights) -> str:
     if weights.shipped:
-        file = hub.data_folder("checkpoints") / name / hub.WEIGHTS
+        file = _files.data_folder("checkpoints") / name / _finding.WEIGHTS
         return f"shipped with tokzoo, works offline: {file} ({_count(file.stat().st_size)}B)"
     for source in weights.sources:
         for file in _cached(source):

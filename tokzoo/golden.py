@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tokzoo import hub, registry
+from tokzoo import _files, hub, registry
 
 if TYPE_CHECKING:
     from tokzoo.tokenizers.base import VisualTokenizer
@@ -85,7 +85,7 @@ def as_array(got: torch.Tensor) -> np.ndarray:
 
 def folder() -> Path:
     """Where the cases lie that travel with tokzoo."""
-    return hub.data_folder("golden") / "cases"
+    return _files.data_folder("golden") / "cases"
 
 
 def cases(family: str) -> list[Path]:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tokzoo import golden, hub, images, registry
+from tokzoo import _files, _finding, golden, hub, images, registry
 from tokzoo._files import write_atomically
 from tokzoo.benchmarks.machine import check_device
 from tokzoo.conditions import helpers_of
@@ -235,7 +235,7 @@ def _weights_checks(
 def _reconstruction(tok: VisualTokenizer, caption: str) -> Check:
     """The packaged photo comes back as itself, more or less: what random or misplaced weights do not do."""
     what = "reconstruction of the packaged photo"
-    photo = tok.preprocess(hub.data_folder("known") / PHOTO)
+    photo = tok.preprocess(_files.data_folder("known") / PHOTO)
     helpers = helpers_of(tok.conditions)
     given: dict[str, Any] = {
         name: helper.to(tok.device).condition(photo, [caption]) for name, helper in helpers.items()
@@ -250,13 +250,13 @@ def _reconstruction(tok: VisualTokenizer, caption: str) -> Check:
 
 @torch.no_grad()
 def _recorded_answer(tok: VisualTokenizer, full_name: str) -> Check:
-    what, path = "recorded answer", hub.data_folder("checkpoints") / full_name / ANSWER
+    what, path = "recorded answer", _files.data_folder("checkpoints") / full_name / ANSWER
     if not path.is_file():
         return Check("not proven", what, f"this checkpoint came without {ANSWER}")
     want = json.loads(path.read_text())
-    if _digest(path.with_name(hub.WEIGHTS)) != want["weights_sha256"]:
-        return Check("failed", what, f"{hub.WEIGHTS} is not the file that was recorded: its sha256 differs")
-    photo_file = hub.data_folder("known") / PHOTO
+    if _digest(path.with_name(_finding.WEIGHTS)) != want["weights_sha256"]:
+        return Check("failed", what, f"{_finding.WEIGHTS} is not the file that was recorded: its sha256 differs")
+    photo_file = _files.data_folder("known") / PHOTO
     if _digest(photo_file) != want["photo_sha256"]:
         return Check("failed", what, f"{PHOTO} is not the one that was recorded: its sha256 differs")
     photo = tok.preprocess(photo_file)
@@ -272,12 +272,12 @@ def _recorded_answer(tok: VisualTokenizer, full_name: str) -> Check:
 @torch.no_grad()
 def _drawn_answer(model: Generator, full_name: str) -> Check:
     """How likely recorded tokens are: near-ties can turn a draw, and move this by little."""
-    what, path = "recorded answer", hub.data_folder("checkpoints") / full_name / ANSWER
+    what, path = "recorded answer", _files.data_folder("checkpoints") / full_name / ANSWER
     if not path.is_file():
         return Check("not proven", what, f"this checkpoint came without {ANSWER}")
     want = json.loads(path.read_text())
-    if _digest(path.with_name(hub.WEIGHTS)) != want["weights_sha256"]:
-        return Check("failed", what, f"{hub.WEIGHTS} is not the file that was recorded: its sha256 differs")
+    if _digest(path.with_name(_finding.WEIGHTS)) != want["weights_sha256"]:
+        return Check("failed", what, f"{_finding.WEIGHTS} is not the file that was recorded: its sha256 differs")
     loss = _loss_of(model, torch.tensor(want["tokens"]))
     ok = abs(loss - want["loss"]) <= HALF.get(model.dtype, Bounds(SHARE, 1e-3)).error * want["loss"]
     said = f"sha256 of the file as recorded; recorded tokens have a loss of {loss:.4f}, recorded {want['loss']:.4f}"
@@ -314,7 +314,7 @@ def _published_answer(tok: VisualTokenizer, entry: dict[str, Any], image: str | 
 
 def published(full_name: str) -> list[dict[str, Any]]:
     """What authors printed of a model; see eval/known/README.md."""
-    listed = json.loads((hub.data_folder("known") / "published.json").read_text())
+    listed = json.loads((_files.data_folder("known") / "published.json").read_text())
     return [entry for entry in listed if entry["model"] == full_name]
 
 
@@ -329,19 +329,19 @@ def record(folder: Path) -> Path:
         drawn = tok.sample([0, 1], temperature=0).indices
         assert drawn is not None
         known = {
-            "weights_sha256": _digest(folder / hub.WEIGHTS),
+            "weights_sha256": _digest(folder / _finding.WEIGHTS),
             "tokens": drawn.tolist(),
             "loss": _loss_of(tok, drawn),
         }
         write_atomically(folder / ANSWER, json.dumps(known) + "\n")
         return folder / ANSWER
-    photo_file = hub.data_folder("known") / PHOTO
+    photo_file = _files.data_folder("known") / PHOTO
     photo = tok.preprocess(photo_file)
     tokens = tok.encode(photo)
     given = tokens.indices if tokens.latents is None else tokens.latents
     answer = {
         "photo_sha256": _digest(photo_file),
-        "weights_sha256": _digest(folder / hub.WEIGHTS),
+        "weights_sha256": _digest(folder / _finding.WEIGHTS),
         "psnr": round(float(psnr(tok.decode(tokens), photo)), 3),
         "tokens": np.round(given[0].numpy(), 5).tolist(),  # type: ignore[index]
     }

@@ -198,7 +198,7 @@ def test_the_authors_configuration_is_read_as_data() -> None:
 
 
 def test_a_file_is_believed_and_wrappers_and_training_keys_do_no_harm(tmp_path: Path) -> None:
-    from tokzoo import golden, hub
+    from tokzoo import _finding, golden
     from tokzoo.registry import architectures, load_object
     from tokzoo.tokenizers.flextok.golden import read_case_config
 
@@ -216,10 +216,10 @@ def test_a_file_is_believed_and_wrappers_and_training_keys_do_no_harm(tmp_path: 
     told = tmp_path / "model.safetensors"
     save_file(state, told, metadata={key: str(value) for key, value in published(0.5).items()})
     architecture = architectures()["flextok_d12_d12"]
-    assert hub._told(architecture, told).scale == (0.5,)
+    assert _finding.told(architecture, told).scale == (0.5,)
     save_file(state, told)
     with pytest.warns(UserWarning, match="tells no config"):
-        assert hub._told(architecture, told) == architecture.config
+        assert _finding.told(architecture, told) == architecture.config
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

@@ -2,42 +2,48 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import partial
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from PIL import Image
+from tokzoo import _files
+from tokzoo.evaluation.crops import CROPS
 
-from tokzoo import hub
-from tokzoo.images import PROTOCOLS as PUBLISHED_CROPS
-from tokzoo.images import resize_and_crop
-
-__all__ = ["CROPS", "Bootstrap", "ImageSet", "Network", "Perturbation", "Protocol", "list_protocols", "load_protocol"]
+__all__ = [
+    "Bootstrap",
+    "ImageSet",
+    "Network",
+    "Perturbation",
+    "Protocol",
+    "Published",
+    "list_protocols",
+    "load_protocol",
+]
 
 Rounding = Literal["round", "truncate", "float", "jpeg95"]
 Metric = Literal[
-    "psnr", "ssim", "ms_ssim", "lpips_vgg", "lpips_alex", "perceptual", "fd", "sfd", "kid", "is", "manifold", "codes"
+    "psnr",
+    "ssim",
+    "ms_ssim",
+    "l1",
+    "lpips_vgg",
+    "lpips_alex",
+    "dreamsim",
+    "perceptual",
+    "fd",
+    "sfd",
+    "kid",
+    "is",
+    "manifold",
+    "codes",
 ]
+PAIRED = {"psnr", "ssim", "ms_ssim", "l1", "lpips_vgg", "lpips_alex", "dreamsim", "perceptual"}
 SsimName = Literal["classic", "torchmetrics", "uniform"]
-
-
-def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """The centre square as it is, nothing resized. ValueError where the image is smaller."""
-    if min(image.size) < size:
-        raise ValueError(f"a centre crop of {size} pixels does not fit an image of {image.width}x{image.height}")
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return image.crop((left, top, left + size, top + size))
-
-
-CROPS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
-    **PUBLISHED_CROPS,
-    "centre": centre_crop,
-    "bilinear": partial(resize_and_crop, resample="bilinear"),
-    "lanczos": partial(resize_and_crop, resample="lanczos"),
-}
-UNHASHED = ("name", "about", "published_as")
+LpipsRange = Literal["signed", "unit"]
+Labels = Literal["in_turn", "drawn"]
+UNHASHED = ("name", "about", "published", "elsewhere")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +88,25 @@ class Perturbation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """Registered scores that were measured by a protocol.
+
+    Args:
+        texts: what they say in their `protocol`; * stands for any words.
+        scores: the published name of a metric -> the name of our score.
+        unknown: what of its authors' way is told nowhere, so that no number is put beside theirs.
+    """
+
+    texts: tuple[str, ...]
+    scores: Mapping[str, str]
+    unknown: tuple[str, ...] = ()
+
+    def covers(self, metric: str, text: str) -> bool:
+        """Whether a score of `metric` whose `protocol` is `text` is one of these."""
+        return metric in self.scores and any(fnmatchcase(text, pattern) for pattern in self.texts)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bootstrap:
     """Resampling of images, for intervals of this level: `draws` for means, `set_draws` for what is costly."""
 
@@ -97,15 +122,21 @@ class Protocol:
 
     Args:
         name, about: for people; they are no part of the hash.
-        published_as: what registered scores that were measured so say in their `protocol`; no part of the hash.
+        published: which registered scores were measured so; no part of the hash.
+        elsewhere: why tokzoo does not measure by it, and who does; no part of the hash. `metrics` are empty then.
         images: what is reconstructed, or sampled.
-        image_size: pixels of a side.
+        image_size: pixels of a side of what a tokenizer is given, or a generator makes.
+        judged_size: pixels of a side at which images are compared, where it is another: what is made is resized to it
+            (bicubic, without antialias), an original is cropped to it instead of to `image_size`. As LlamaGen.
         crop: resize and crop, a name in `CROPS`.
         rounding: of the reconstruction before it is compared: to the nearest of 256 levels, down to one, not at all,
             or through JPEG of quality 95.
+        num_tokens: how many tokens an image gets, of tokenizers whose number is not fixed; None: as many as usual.
+        max_error: mean absolute error in [0, 1] that is asked for, of tokenizers that spend tokens by it (KARL, ALIT).
         caption: of each photo, with {} for its label, for tokenizers that read text.
         classes: of which samples are generated, each in turn: names in the order of their numbers, or how many
             without names. A reference set with labels, names or numbers, is of these alone.
+        labels: whether classes come `in_turn`, so that each is sampled as often, or are `drawn`.
         perturbation: exchange tokens first; the distance is then called `pfd`. The authors' grid of (alpha, delta) is
             not published with their code, so that each protocol is of one point.
         reference: `images`: the same images, cropped; `set`: another set of images, not paired with these; else the
@@ -114,28 +145,35 @@ class Protocol:
         extractor: of `fd`, `sfd`, `kid`, `is`, `manifold`, `perceptual`; None if none of them is asked for.
         metrics: what is measured.
         ssim: form of the SSIM.
+        lpips_range: what LPIPS is given: images in [-1, 1], as it takes them, or `unit`, in [0, 1], as some gave it.
         kid_subsets, kid_subset_size: of `kid`.
         neighbours, strict: of `manifold`: k, and whether a ball leaves out its surface.
         splits, shuffled: of `is`.
 
     Raises:
-        ValueError: an unknown crop, rounding or metric, or a set metric without an extractor.
+        ValueError: an unknown crop, rounding or metric, a set metric without an extractor, or fields that exclude each
+            other.
     """
 
     name: str
     about: str
     images: ImageSet
     image_size: int
+    judged_size: int | None = None
     crop: str = "bicubic"
     rounding: Rounding = "round"
+    num_tokens: int | None = None
+    max_error: float | None = None
     caption: str = ""
     classes: int | tuple[str, ...] | None = None
+    labels: Labels = "in_turn"
     perturbation: Perturbation | None = None
     reference: str = "images"
     reference_sha256: str | None = None
     extractor: Network | None = None
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Metric, ...] = ()
     ssim: SsimName = "classic"
+    lpips_range: LpipsRange = "signed"
     kid_subsets: int = 100
     kid_subset_size: int = 1000
     neighbours: int = 3
@@ -143,20 +181,38 @@ class Protocol:
     splits: int = 10
     shuffled: bool = True
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
-    published_as: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
+    elsewhere: str = ""
 
     def __post_init__(self) -> None:
         _check("crop", self.crop, CROPS)
         _check("rounding", self.rounding, get_args(Rounding))
         _check("ssim", self.ssim, get_args(SsimName))
+        _check("lpips_range", self.lpips_range, get_args(LpipsRange))
+        _check("labels", self.labels, get_args(Labels))
         for metric in self.metrics:
             _check("metric", metric, get_args(Metric))
         needing = {"fd", "sfd", "kid", "is", "manifold", "perceptual"} & set(self.metrics)
         if needing and self.extractor is None:
             raise ValueError(f"protocol {self.name!r} asks for {', '.join(sorted(needing))}: name an extractor")
-        paired = {"psnr", "ssim", "ms_ssim", "lpips_vgg", "lpips_alex", "perceptual"} & set(self.metrics)
+        paired = PAIRED & set(self.metrics)
         if self.reference != "images" and paired:
             raise ValueError(f"{', '.join(sorted(paired))} compare an image with its own original: reference: images")
+        if bool(self.metrics) == bool(self.elsewhere):
+            raise ValueError(f"protocol {self.name!r} needs metrics, or says in `elsewhere` why it has none")
+        if self.perturbation is not None and self.encoding:
+            raise ValueError(f"protocol {self.name!r} exchanges tokens: it cannot ask for {', '.join(self.encoding)} too")
+
+    @property
+    def encoding(self) -> dict[str, int | float]:
+        """What a tokenizer is asked for besides tokens of an image."""
+        asked = {"num_tokens": self.num_tokens, "max_error": self.max_error}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    @property
+    def compared_size(self) -> int:
+        """Pixels of a side at which images are compared."""
+        return self.judged_size or self.image_size
 
     @property
     def sha256(self) -> str:
@@ -209,7 +265,7 @@ def _check(what: str, value: str, allowed: Any) -> None:
 
 def list_protocols() -> list[str]:
     """Names of those that come with tokzoo, sorted."""
-    return sorted(file.stem for file in hub.data_folder("protocols").glob("*.yaml"))
+    return sorted(file.stem for file in _files.data_folder("protocols").glob("*.yaml"))
 
 
 def load_protocol(name: str | Path) -> Protocol:
@@ -227,7 +283,7 @@ def load_protocol(name: str | Path) -> Protocol:
     if file.suffix not in (".yaml", ".yml"):
         if name not in list_protocols():
             raise KeyError(f"no protocol is called {str(name)!r}; there are {', '.join(list_protocols())}")
-        file = hub.data_folder("protocols") / f"{name}.yaml"
+        file = _files.data_folder("protocols") / f"{name}.yaml"
     held = yaml.safe_load(file.read_text(encoding="utf-8"))
     return parse_protocol({"name": file.stem, **held})
 
@@ -235,6 +291,7 @@ def load_protocol(name: str | Path) -> Protocol:
 def parse_protocol(held: Mapping[str, Any]) -> Protocol:
     """A protocol of what its YAML holds."""
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in held.items()}
+    values["published"] = tuple(_parse_published(each) for each in values.get("published", ()))
     for key, kind in (
         ("images", ImageSet),
         ("extractor", Network),
@@ -246,6 +303,11 @@ def parse_protocol(held: Mapping[str, Any]) -> Protocol:
             values[key] = kind(**values[key])
     _check_fields("a protocol", values, Protocol)
     return Protocol(**values)
+
+
+def _parse_published(held: Mapping[str, Any]) -> Published:
+    _check_fields("published of a protocol", held, Published)
+    return Published(**{key: tuple(value) if isinstance(value, list) else value for key, value in held.items()})
 
 
 def _check_fields(what: str, values: Mapping[str, Any], kind: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from tokzoo import hub, registry
+from tokzoo import _finding, registry
 from tokzoo.data.readers import ImageFolder
 from tokzoo.evaluation.protocol import Protocol
 from tokzoo.evaluation.scoring import Photos
@@ -155,7 +155,7 @@ def generated(name: str, generate: Generate) -> Subject:
 
 def is_generator(name: str) -> bool:
     """Whether `name`, a registered one or a folder of ours, is of a generator."""
-    described = Path(name, hub.CONFIG)
+    described = Path(name, _finding.CONFIG)
     known = json.loads(described.read_text()).get("architecture") if described.is_file() else name
     try:
         return known is not None and registry.find(known)[0].kind == "generator"

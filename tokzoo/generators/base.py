@@ -1,37 +1,30 @@
-"""The one API of every generator. B batch, L tokens, V values of a token, T condition tokens, D width."""
+"""The one API of every generator. B batch, L tokens, D codes of a token, W words of a sample, V ids of a word."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tokzoo.generators.sampling import Sampling, entropy, first_uncertain
-from tokzoo.layers.causal import KvCache
+from tokzoo.generators.conditions import Condition, Labels, Text
+from tokzoo.generators.words import Words
+from tokzoo.parts import check_indices
 from tokzoo.tokenizers.base import VisualTokenizer
-from tokzoo.tokens import Grid, Layout, Tokens, TokenSpec
-from tokzoo.tokens import Sequence as Row
+from tokzoo.tokens import Grid, Layout, Sequence, Tokens, TokenSpec
 
-
-class Text(NamedTuple):
-    """What a text-conditional generator reads: `features` (B, T, C), and `valid` (B, T), bool, which of them count."""
-
-    features: Tensor
-    valid: Tensor
-
-
-Condition = Tensor | Text
-Labels = int | Sequence[int] | Tensor | Text
+IMPOSSIBLE = -1e9  # the logit of an id that no word there has; finite, so that what is not finite is an error
 
 
 class Generator(nn.Module):
     """Tokens from a class label, or from text, for the tokenizer of which its sizes were taken.
 
     Its config has `codebook_size`, `num_tokens`, `grid` (height, width) or None for a row of tokens, `num_classes` and
-    `null_class`, whether there is a class of its own for no condition at all, which guidance needs.
+    `null_class`, whether there is a class of its own for no condition at all, which guidance needs. Where it has
+    `slots`, the values of each code of a token, the first three count words, as `Words` says.
     """
+
+    impossible: Tensor | None
 
     def __init__(self, config: Any):
         super().__init__()
@@ -40,19 +33,26 @@ class Generator(nn.Module):
         self.tokenizer: str | None = None  # full name, or place, of the one that decodes what it makes
         self.classes: tuple[str, ...] = ()  # names of the labels, where they are known
         self.sampling: dict[str, Any] = {}  # options of `sample` that it was judged with
+        several = len(self.words.sizes) > 1
+        self.register_buffer("impossible", self.words.impossible() if several else None, persistent=False)
 
     # what it says of itself
 
     @property
+    def words(self) -> Words:
+        """How it says the codes of a token."""
+        return Words(getattr(self.config, "slots", ()) or (self.config.codebook_size,))
+
+    @property
     def layout(self) -> Layout:
         """How the tokens that it makes lie."""
-        grid = self.config.grid
-        return Row(self.config.num_tokens) if grid is None else Grid(*grid)
+        grid, words = self.config.grid, len(self.words.sizes)
+        return Sequence(self.config.num_tokens // words) if grid is None else Grid(grid[0], grid[1] // words)
 
     @property
     def levels(self) -> tuple[int, ...]:
         """Values per slot of a token."""
-        return (self.config.codebook_size,)
+        return self.words.levels
 
     @classmethod
     def fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
@@ -65,10 +65,34 @@ class Generator(nn.Module):
             raise ValueError(f"{cls.__name__} makes discrete tokens; this tokenizer's are continuous")
         if len(spec.levels) != 1:
             raise ValueError(f"{cls.__name__} makes one code a token; this tokenizer's tokens are {len(spec.levels)}")
-        if not isinstance(spec.layout, Row | Grid):
-            raise ValueError(f"{cls.__name__} makes a row or a grid of tokens; this tokenizer's lie on {spec.layout}")
-        grid = (spec.layout.height, spec.layout.width) if isinstance(spec.layout, Grid) else None
-        return dict(codebook_size=spec.levels[0], num_tokens=spec.layout.num_tokens, grid=grid)
+        return dict(codebook_size=spec.levels[0], **cls.place_for(spec, 1))
+
+    @classmethod
+    def word_fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
+        """`fields_for` of a generator that says tokens of several codes in words.
+
+        Raises:
+            ValueError: tokens that it cannot make.
+        """
+        if spec.levels is None:
+            raise ValueError(f"{cls.__name__} makes discrete tokens; this tokenizer's are continuous")
+        words = Words(spec.levels)
+        slots = () if words.sizes == spec.levels and len(spec.levels) == 1 else spec.levels
+        return dict(codebook_size=words.vocabulary, slots=slots, **cls.place_for(spec, len(words.sizes)))
+
+    @classmethod
+    def place_for(cls, spec: TokenSpec, words: int) -> dict[str, Any]:
+        """Where so many words of a token lie: side by side, where the tokenizer has that token.
+
+        Raises:
+            ValueError: tokens neither in a row nor on a grid.
+        """
+        layout = spec.layout
+        if isinstance(layout, Grid):
+            return dict(num_tokens=layout.num_tokens * words, grid=(layout.height, layout.width * words))
+        if isinstance(layout, Sequence):
+            return dict(num_tokens=layout.num_tokens * words, grid=None)
+        raise ValueError(f"{cls.__name__} makes a row or a grid of tokens; this tokenizer's lie on {layout}")
 
     def check_pair(self, spec: TokenSpec) -> None:
         """Raises ValueError unless the tokenizer of `spec` decodes what this generator makes."""
@@ -77,8 +101,10 @@ class Generator(nn.Module):
                 f"this generator makes codes of {self.levels} values; the tokenizer's codes have {spec.levels}: "
                 "they are no pair"
             )
-        fits = type(spec.layout) is type(self.layout) and spec.lengths[0] <= self.config.num_tokens
-        if not fits or (not isinstance(spec.layout, Grid) and self.config.num_tokens > spec.lengths[1]):
+        length = self.layout.num_tokens
+        assert length is not None
+        fits = type(spec.layout) is type(self.layout) and spec.lengths[0] <= length
+        if not fits or (not isinstance(spec.layout, Grid) and length > spec.lengths[1]):
             raise ValueError(f"this generator's tokens lie on {self.layout}, the tokenizer's on {spec.layout}")
 
     def read_tokenizer(self, tok: VisualTokenizer) -> None:
@@ -118,15 +144,15 @@ class Generator(nn.Module):
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
         """Writes config.json and model.safetensors, of which `tokzoo.from_pretrained(folder)` makes the model again."""
-        from tokzoo import hub
+        from tokzoo import saving
 
-        return hub.save_pretrained(self, folder, dtype=dtype)  # type: ignore[arg-type]
+        return saving.save_pretrained(self, folder, dtype=dtype)  # type: ignore[arg-type]
 
     def push_to_hub(self, repo: str, **options: Any) -> str:
-        """Uploads what `save_pretrained` writes, with a model card; see `tokzoo.hub.push_to_hub`."""
-        from tokzoo import hub
+        """Uploads what `save_pretrained` writes, with a model card; see `tokzoo.saving.push_to_hub`."""
+        from tokzoo import saving
 
-        return hub.push_to_hub(self, repo, **options)  # type: ignore[arg-type]
+        return saving.push_to_hub(self, repo, **options)  # type: ignore[arg-type]
 
     # what all of them check
 
@@ -166,37 +192,43 @@ class Generator(nn.Module):
         return torch.full_like(condition, self.config.num_classes)
 
     def check_tokens(self, tokens: Tokens) -> Tensor:
-        """Indices (B, L) of tokens as this generator makes them.
+        """Ids (B, W) of tokens as this generator says them: one word a token unless its `words` are more.
 
         Raises:
             TypeError: no Tokens. ValueError: those of another tokenizer.
         """
         if not isinstance(tokens, Tokens):
             raise TypeError(f"tokens must be Tokens, as tok.encode makes them; got {type(tokens).__name__}")
-        if tokens.indices is None or tokens.indices.ndim != 2:
-            raise ValueError(f"{type(self).__name__} reads one code a token, indices (B, L)")
+        count, most = len(self.levels), self.layout.num_tokens
+        if tokens.indices is None or tokens.num_slots != count:
+            shape = "one code a token, indices (B, L)" if count == 1 else f"{count} codes a token, indices (B, L, D)"
+            raise ValueError(f"{type(self).__name__} reads {shape}")
         if tokens.levels not in (None, self.levels):
             raise ValueError(
                 f"these tokens are of another tokenizer: codes of {tokens.levels} values, not of {self.levels}"
             )
         if type(tokens.layout) is not type(self.layout):
             raise ValueError(f"these tokens are of another tokenizer: they lie on {tokens.layout}, not {self.layout}")
-        indices = tokens.indices.to(self.device)
         if isinstance(tokens.layout, Grid) and tokens.layout != self.layout:
             raise ValueError(f"this generator's tokens lie on {self.layout}; got {tokens.layout}")
-        if indices.shape[1] > self.config.num_tokens:
-            raise ValueError(f"at most {self.config.num_tokens} tokens fit; got {indices.shape[1]}")
+        if most is not None and tokens.num_tokens > most:
+            raise ValueError(f"at most {most} tokens fit; got {tokens.num_tokens}")
+        indices = tokens.indices.to(self.device)
         if not torch.compiler.is_compiling() and indices.device.type != "meta":
-            counted = indices if tokens.valid is None else indices[tokens.valid.to(self.device)]
-            if len(counted) and not 0 <= int(counted.min()) <= int(counted.max()) < self.levels[0]:
-                raise ValueError(
-                    f"indices must be 0 to {self.levels[0] - 1}; got {int(counted.min())} to {int(counted.max())}"
-                )
-        return indices
+            counted = indices if tokens.valid is None else indices[tokens.valid.to(self.device)].unsqueeze(0)
+            check_indices(counted, self.levels)
+        return self.words.of(indices)
 
-    def _made(self, indices: Tensor) -> Tokens:
-        layout = self.layout if indices.shape[1] == self.config.num_tokens else Row(indices.shape[1])
+    def _made(self, ids: Tensor) -> Tokens:
+        indices = self.words.codes(ids)
+        layout = self.layout if ids.shape[1] == self.config.num_tokens else Sequence(indices.shape[1])
         return Tokens(layout=layout, indices=indices, levels=self.levels)
+
+    def _possible(self, logits: Tensor, places: Tensor) -> Tensor:
+        """Logits (..., V) of the words at `places`, (...) of them, without a chance for ids that no word there has."""
+        if self.impossible is None:
+            return logits
+        return logits.masked_fill(self.impossible[places % len(self.impossible)], IMPOSSIBLE)
 
     def _blame(self, compute: Callable[[], Tensor]) -> str:
         """The first layer of which the output is not finite when `compute` runs, in words."""
@@ -216,188 +248,3 @@ class Generator(nn.Module):
             for hook in hooks:
                 hook.remove()
         return f"the first such layer is {found[0]}" if found else "no single layer is to blame; try float32"
-
-
-class Autoregressive(Generator):
-    """Tokens one after another. A kind of model says `logits` and `next_logits`; all else is here."""
-
-    def logits(self, indices: Tensor, condition: Condition) -> Tensor:
-        """Indices (B, L) -> (B, L, V), float32: row i says of token i, having seen the condition and those before."""
-        raise TypeError(f"{type(self).__name__} must define logits")
-
-    def next_logits(self, fresh: Tensor, condition: Condition, caches: list[KvCache]) -> Tensor:
-        """Tokens not in the caches yet, (B, n), -> logits (B, V), float32, of the one that follows them.
-
-        Where the caches are empty, the condition goes in first, and n may be 0.
-        """
-        raise TypeError(f"{type(self).__name__} must define next_logits")
-
-    def new_caches(self, batch: int, length: int) -> list[KvCache]:
-        """Room for the condition and `length` tokens, for every layer."""
-        raise TypeError(f"{type(self).__name__} must define new_caches")
-
-    @torch.no_grad()
-    def sample(  # type: ignore[override]
-        self,
-        labels: Labels,
-        *,
-        num_samples: int = 1,
-        num_tokens: int | None = None,
-        given: Tokens | None = None,
-        stop_entropy: float | None = None,
-        generator: torch.Generator | None = None,
-        **knobs: Any,
-    ) -> Tokens:
-        """Draws `num_samples` of each label, those of one label together.
-
-        Args:
-            labels: class labels, or text features.
-            num_tokens: how many to make, where tokens lie in a row; by default all.
-            given: first tokens to begin with, one sample for all or one for each; where `valid` is set, the first ones
-                for which it is True. Every sample has as many.
-            stop_entropy: where tokens lie in a row: a sample ends before the mean entropy of its last 8 tokens would
-                exceed so many nats; `valid` then says which of its tokens count.
-            knobs: of `Sampling`: guidance=, guidance_schedule=, guidance_power=, guided_tokens=, temperature=, top_k=,
-                top_p=.
-
-        Raises:
-            TypeError: an unknown knob. ValueError: a label or knob out of range, guidance without a null class, given
-                tokens that do not fit, or logits that are not finite: the layer and the step are named.
-        """
-        how = Sampling(**knobs)
-        condition = repeat(self.condition(labels), num_samples)
-        count, length = size(condition), self._length(num_tokens)
-        if stop_entropy is not None and self.config.grid is not None:
-            raise ValueError("a grid of tokens is whole or nothing; stop_entropy is for tokens in a row")
-        prefix = self._prefix(given, count, length)
-        start = prefix.shape[1]
-        asked = join(condition, self.null(condition)) if how.guided else condition
-        caches = self.new_caches(size(asked), length)
-        indices = prefix.new_zeros(count, length)
-        indices[:, :start] = prefix
-        entropies = torch.zeros(indices.shape, device=self.device)
-        broken = torch.full((), length, device=self.device)  # the first step with logits that are not finite
-        for step in range(start, length):
-            fresh = indices[:, :start] if step == start else indices[:, step - 1 : step]
-            logits = self.next_logits(fresh.repeat(2, 1) if how.guided else fresh, asked, caches)
-            if stop_entropy is not None:
-                entropies[:, step] = entropy(logits[:count])
-            logits = how.guide(logits, step, length)
-            broken = torch.where(logits.isfinite().all(), broken, broken.clamp(max=step))
-            indices[:, step] = how.draw(logits, generator)
-        if int(broken) < length:
-            blamed = self._blame(lambda: self.logits(indices, condition))
-            raise ValueError(f"the logits are not finite from step {int(broken)} on: {blamed}")
-        made = self._made(indices)
-        return made if stop_entropy is None else shortened(made, first_uncertain(entropies, stop_entropy))
-
-    def log_prob(self, tokens: Tokens, labels: Labels) -> Tensor:
-        indices, condition = self._pair(tokens, labels)
-        return (score(self.logits(indices, condition), indices) * counted(tokens, indices)).sum(1)
-
-    def loss(  # type: ignore[override]
-        self, tokens: Tokens, labels: Labels, *, label_dropout: float = 0.0, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Mean of -log p over all tokens that count, in nats; a share of the samples is shown no condition."""
-        indices, condition = self._pair(tokens, labels)
-        if label_dropout:
-            condition = drop(condition, self.null(condition), label_dropout, generator)
-        counts = counted(tokens, indices)
-        return -(score(self.logits(indices, condition), indices) * counts).sum() / counts.sum()
-
-    def _pair(self, tokens: Tokens, labels: Labels) -> tuple[Tensor, Condition]:
-        indices, condition = self.check_tokens(tokens), self.condition(labels)
-        if len(indices) != size(condition):
-            raise ValueError(f"there are {len(indices)} samples of tokens and {size(condition)} labels")
-        return indices, condition
-
-    def _length(self, num_tokens: int | None) -> int:
-        most = int(self.config.num_tokens)
-        if num_tokens is None:
-            return most
-        if not 1 <= num_tokens <= most or (self.config.grid is not None and num_tokens != most):
-            allowed = f"1 to {most}" if self.config.grid is None else f"{most}, a whole grid"
-            raise ValueError(f"num_tokens must be {allowed}; got {num_tokens}")
-        return num_tokens
-
-    def _prefix(self, given: Tokens | None, count: int, length: int) -> Tensor:
-        if given is None:
-            return torch.zeros(count, 0, dtype=torch.int64, device=self.device)
-        start = given.num_tokens
-        if given.valid is not None:
-            start = int(given.lengths[0])
-            first = torch.arange(given.num_tokens, device=given.valid.device) < start
-            if not bool((given.valid == first).all()):
-                raise ValueError("given tokens must be the first ones, as many in each sample: their `valid` is not")
-        if start > length:
-            raise ValueError(f"{start} tokens are given, more than the {length} of the whole sequence")
-        indices = self.check_tokens(given)[:, :start]
-        if len(indices) not in (1, count):
-            raise ValueError(f"given tokens must be 1 or {count} samples; got {len(indices)}")
-        return indices.expand(count, -1)
-
-
-# --- tokens ----------------------------------------------------------------------------------------------------------
-
-
-def counted(tokens: Tokens, like: Tensor) -> Tensor:
-    """1 for tokens that count, 0 for others, (B, L)."""
-    return torch.ones_like(like) if tokens.valid is None else tokens.valid.to(like)
-
-
-def shortened(tokens: Tokens, lengths: Tensor) -> Tokens:
-    """Of each sample its first tokens only, `lengths` (B,)."""
-    valid = torch.arange(tokens.num_tokens, device=lengths.device) < lengths.unsqueeze(1)
-    return replace(tokens, indices=tokens.indices.masked_fill(~valid, 0), valid=valid)  # type: ignore[union-attr]
-
-
-# --- conditions ------------------------------------------------------------------------------------------------------
-
-
-def size(condition: Condition) -> int:
-    """Samples."""
-    return len(condition.features) if isinstance(condition, Text) else len(condition)
-
-
-def repeat(condition: Condition, count: int) -> Condition:
-    """Each sample `count` times, together."""
-    if count < 1:
-        raise ValueError(f"num_samples must be at least 1; got {count}")
-    if isinstance(condition, Text):
-        return Text(*(part.repeat_interleave(count, 0) for part in condition))
-    return condition.repeat_interleave(count, 0)
-
-
-def part_of(condition: Condition, rows: slice) -> Condition:
-    """Some of the samples."""
-    return Text(*(part[rows] for part in condition)) if isinstance(condition, Text) else condition[rows]
-
-
-def join(first: Condition, second: Condition) -> Condition:
-    """Both in one batch."""
-    if isinstance(first, Text) and isinstance(second, Text):
-        return Text(*(torch.cat([one, other]) for one, other in zip(first, second, strict=True)))
-    if isinstance(first, Text) or isinstance(second, Text):
-        raise unlike()
-    return torch.cat([first, second])
-
-
-def unlike() -> ValueError:
-    """Of two conditions that are no pair."""
-    return ValueError("one condition is of text, the other of class labels; both must be of the same kind")
-
-
-def drop(condition: Condition, null: Condition, share: float, generator: torch.Generator | None) -> Condition:
-    """`null` in place of a share of the samples, chosen at random."""
-    features = condition.features if isinstance(condition, Text) else condition
-    chosen = torch.rand(len(features), device=features.device, generator=generator) < share
-    if isinstance(condition, Text) and isinstance(null, Text):
-        return Text(torch.where(chosen[:, None, None], null.features, condition.features), condition.valid)
-    if isinstance(condition, Text) or isinstance(null, Text):
-        raise unlike()
-    return torch.where(chosen, null, condition)
-
-
-def score(logits: Tensor, indices: Tensor) -> Tensor:
-    """Logits (B, L, V) and indices (B, L) -> log p of each, (B, L)."""
-    return logits.log_softmax(-1).gather(-1, indices.unsqueeze(-1)).squeeze(-1)

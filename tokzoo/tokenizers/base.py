@@ -1,6 +1,6 @@
 """The one API of every tokenizer. B batch, H W pixels, L tokens, C channels of a code."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -45,6 +45,7 @@ class VisualTokenizer(nn.Module):
     encoder: Encoder | None
     quantizer: Quantizer
     decoder: Decoder | None
+    base_keys: Mapping[str, str] = {}  # where it stands on another tokenizer: how its keys begin here, and there
     photo_protocol: str = "bicubic"  # how the published evaluation cuts a square: a name in tokzoo.images.PROTOCOLS
 
     def __init__(self, config: Any):
@@ -182,17 +183,21 @@ class VisualTokenizer(nn.Module):
             raise TypeError(f"{name} is a {type(model).__name__}, not a {cls.__name__}; use tokzoo.from_pretrained")
         return model
 
-    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
-        """Writes config.json and model.safetensors, of which `tokzoo.from_pretrained(folder)` makes the model again."""
-        from tokzoo import hub
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None, base: str | None = None) -> Path:
+        """Writes config.json and model.safetensors, of which `tokzoo.from_pretrained(folder)` makes the model again.
 
-        return hub.save_pretrained(self, folder, dtype=dtype)
+        Args:
+            dtype, base: see `tokzoo.saving.save_pretrained`.
+        """
+        from tokzoo import saving
+
+        return saving.save_pretrained(self, folder, dtype=dtype, base=base)
 
     def push_to_hub(self, repo: str, **options: Any) -> str:
-        """Uploads what `save_pretrained` writes, with a model card; see `tokzoo.hub.push_to_hub`."""
-        from tokzoo import hub
+        """Uploads what `save_pretrained` writes, with a model card; see `tokzoo.saving.push_to_hub`."""
+        from tokzoo import saving
 
-        return hub.push_to_hub(self, repo, **options)
+        return saving.push_to_hub(self, repo, **options)
 
     def keep_part(self, part: Literal["encoder", "decoder"]) -> None:
         """Drops the other half. The quantizer stays: either half needs it."""

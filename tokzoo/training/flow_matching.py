@@ -207,13 +207,14 @@ def lend(tok: Flextok, vae: VisualTokenizer) -> None:
     Raises:
         ValueError: a FlexTok of pixels, or weights of other names or shapes.
     """
-    encoder: Any = tok._encoder()
-    decoder: Any = tok._decoder()
-    if encoder.latents is None:
+    if tok.config.vae is None:
         raise ValueError("this FlexTok reads pixels: it stands on no autoencoder, so leave teacher= out")
-    for own, given in ((encoder.latents.encoder, vae._encoder()), (decoder.painter, vae._decoder())):
-        _state.check_fit(own.state_dict(), given.state_dict(), f"teacher={vae.name}")
-        own.load_state_dict(given.state_dict())
+    own = tok.state_dict()
+    lent = _state.renamed(vae.state_dict(), tok.base_keys)
+    _state.check_fit(
+        {key: value for key, value in own.items() if key.startswith(tuple(tok.base_keys))}, lent, f"teacher={vae.name}"
+    )
+    tok.load_state_dict({**own, **lent})
 
 
 @torch.no_grad()

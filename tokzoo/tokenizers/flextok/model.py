@@ -49,6 +49,7 @@ class Flextok(VisualTokenizer):
     config: FlextokConfig
     encoder: RegisterEncoder | None
     decoder: FlowDecoder | None
+    base_keys = {"encoder.latents.encoder.": "encoder.", "decoder.painter.": "decoder."}
     photo_protocol = "bilinear"
 
     def __init__(self, config: FlextokConfig):

@@ -39,6 +39,7 @@ class PostTraining(VisualTokenizer):
     """
 
     quantizer: ChannelTableQuantizer
+    base_keys = {"encoder.": "encoder.", "decoder.": "decoder."}
 
     def __init__(self, config: PostTrainingConfig, base: VisualTokenizer | None = None):
         super().__init__(config)
