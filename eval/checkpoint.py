@@ -145,11 +145,11 @@ def main() -> None:
     tok, checkpoint = averaged_model(arguments.run)
     tok.name = arguments.name
     folder = Path("checkpoints") / arguments.name
-    tok.save_pretrained(folder, dtype=torch.float16)
+    config = yaml.safe_load((arguments.run / "config.yaml").read_text())
+    tok.save_pretrained(folder, dtype=torch.float16, base=config["teacher"] if tok.base_keys else None)
     verify.record(folder)
     tok = tokzoo.from_pretrained(folder)
     scores = probe(tok, arguments.photos)
-    config = yaml.safe_load((arguments.run / "config.yaml").read_text())
     count = torch.get_num_threads()
     about = {
         "steps": checkpoint.step,

@@ -75,7 +75,7 @@ def main() -> None:
     folder = Path("checkpoints") / options.name
     shipped = ways(base, calibration, SHIPPED)["allocated"]
     shipped.name = options.name
-    shipped.save_pretrained(folder, dtype=torch.float16)
+    shipped.save_pretrained(folder, dtype=torch.float16, base=options.base)
     verify.record(folder)
     loaded = tokzoo.from_pretrained(folder)
     images = evaluation_images(val, base.image_size).float() / 255

@@ -54,6 +54,7 @@ class FlowConfig:
         repa_size: pixels per side that it sees.
         repa_weight: of the term.
         repa_tap: the block of the decoder whose patches are compared.
+        repa_images: of each batch, how many are compared; None: all.
     """
 
     density: Literal["uniform", "logit_normal", "mode"] = "mode"
@@ -64,6 +65,7 @@ class FlowConfig:
     repa_size: int = 224
     repa_weight: float = 1.0
     repa_tap: int = 1
+    repa_images: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,8 @@ class FlowMatching(Objective):
         terms = {"flow": F.mse_loss(velocity, target)}
         total = self.weights.mse * terms["flow"]
         if self.project is not None:
-            terms["alignment"] = self.misalignment(output.aux["tapped"], images, plain.patch_side)
+            seen = slice(self.flow.repa_images)
+            terms["alignment"] = self.misalignment(output.aux["tapped"][seen], images[seen], plain.patch_side)
             total = total + self.flow.repa_weight * terms["alignment"]
         return Losses(total, terms, output)
 

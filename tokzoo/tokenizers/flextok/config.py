@@ -68,6 +68,7 @@ FLEXTOK_NANO = FlextokConfig(  # ours: 64x64 photos to 1 to 32 tokens
     vae="vit_kl_nano",
     scale=(1.02,),  # of vit_kl_nano.photos64's latents, as is the shift
     shift=(0.05,),
+    patch_size=1,
     num_registers=32,
     encoder=TransformerSize(width=96, depth=3, num_heads=3),
     decoder=TransformerSize(width=96, depth=4, num_heads=3),
