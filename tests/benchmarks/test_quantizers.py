@@ -12,7 +12,7 @@ from tokzoo.benchmarks.quantizers import _ours, _settings
 
 RECORDED = Path(__file__).parents[2] / "eval" / "results" / "micro_quantizers.json"
 DRAWN = ("bae", "gumbel")  # by chance
-PLAIN = [entry for entry in _settings() if entry[3] is not None and entry[0] not in DRAWN]
+PLAIN = [entry for entry in _settings() if entry.plain is not None and entry.name not in DRAWN]
 
 
 def names_in(described: object) -> set[str]:
@@ -23,8 +23,8 @@ def names_in(described: object) -> set[str]:
 
 
 def test_every_quantizer_of_the_shelf_is_measured() -> None:
-    measured = {entry[0] for entry in _settings()}
-    assert set().union(*(names_in(entry[2]) for entry in _settings())) == set(shelf.QUANTIZERS)
+    measured = {entry.name for entry in _settings()}
+    assert set().union(*(names_in(entry.described) for entry in _settings())) == set(shelf.QUANTIZERS)
     recorded = json.loads(RECORDED.read_text())["comparisons"]
     assert {entry["setting"].partition(":")[0] for entry in recorded} == measured
 
