@@ -20,6 +20,7 @@ FAMILIES = (  # each with ARCHITECTURES
     "tokzoo.tokenizers.diffusers_ae.weights",  # after families that read some of the same config.json
     "tokzoo.tokenizers.gpstoken.weights",
     "tokzoo.tokenizers.grid.weights",
+    "tokzoo.tokenizers.gst.weights",
     "tokzoo.tokenizers.ibq.weights",
     "tokzoo.tokenizers.karl.weights",
     "tokzoo.tokenizers.kl16_vae.weights",

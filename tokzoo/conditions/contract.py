@@ -21,6 +21,7 @@ class Condition:
         parts: who reads it.
         prepared: `tok.prepare(images)` makes it of the pixels alone; `encode` does so where it is not given.
         helper: `module:Class` of the frozen network that computes it, or None.
+        exact: it keeps its dtype whatever the model computes in, as what is measured in metres or pixels.
     """
 
     shape: tuple[int | None, ...]
@@ -28,6 +29,7 @@ class Condition:
     parts: tuple[Part, ...] = ("decode",)
     prepared: bool = False
     helper: str | None = None
+    exact: bool = False
 
 
 class ConditionHelper(nn.Module):
@@ -70,7 +72,7 @@ def noise_for(known: Mapping[str, Condition], count: int, *, any_size: int = 4, 
 def pick(
     known: Mapping[str, Condition], given: Mapping[str, Tensor], part: Part, *, count: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Those conditions that `part` reads, checked; what is floating-point is cast to `dtype`.
+    """Those conditions that `part` reads, checked; what is floating-point is cast to `dtype`, unless it is exact.
 
     Raises:
         TypeError: a name that the tokenizer does not know, or no tensor.
@@ -94,7 +96,7 @@ def pick(
             size not in (None, got) for size, got in zip(wanted, value.shape, strict=True)
         ):
             raise ValueError(f"{name} must be {_shape(condition, count)}, {condition.what}; got {tuple(value.shape)}")
-        picked[name] = value.to(dtype) if value.is_floating_point() else value
+        picked[name] = value.to(dtype) if value.is_floating_point() and not condition.exact else value
     return picked
 
 

@@ -1,0 +1,77 @@
+"""3D Gaussians, seen by a camera. B batch, L tokens, H W pixels."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokzoo.layers.precision import without_autocast
+from tokzoo.layers.projection import Gaussians3D, project
+from tokzoo.layers.splatting import splat
+from tokzoo.parts import Decoder
+from tokzoo.tokens import Features
+
+
+class View(NamedTuple):
+    """What a camera sees of Gaussians: `depth` (B, H, W) metres, `spread` its variance, `paint` (B, C, H, W).
+
+    `cover` (B, H, W) is the sum of the weights: next to 0 where there is nothing to be seen.
+    """
+
+    depth: Tensor
+    spread: Tensor
+    paint: Tensor
+    cover: Tensor
+
+
+class GaussianViewDecoder(Decoder):
+    """What Gaussians carry is splatted by a camera, as means by opacity; a few convolutions make pixels of it.
+
+    A Gaussian gives each pixel the depth of its own points there, so that flat ones are seen as the surfaces that they
+    lie on. Nothing hides anything else: the tokens are of what one picture shows.
+
+    Args:
+        code_dim: of a token.
+        paint_width: C, channels painted with, and of the convolutions.
+        cutoff: standard deviations that a Gaussian reaches.
+
+    Shapes:
+        codes (B, L, code_dim), geometry (B, L, 10), extent (H, W), intrinsics (B, 3, 3) -> images (B, 3, H, W)
+    """
+
+    def __init__(self, *, image_size: int, code_dim: int, paint_width: int, cutoff: float):
+        super().__init__()
+        self.image_size, self.cutoff = image_size, cutoff
+        self.to_paint = nn.Linear(code_dim, paint_width)
+        self.conv_in = nn.Conv2d(paint_width, paint_width, 3, padding=1)
+        self.conv_middle = nn.Conv2d(paint_width, paint_width, 3, padding=1)
+        self.conv_out = nn.Conv2d(paint_width, 3, 3, padding=1)
+
+    def forward(self, codes: Features, intrinsics: Tensor) -> Tensor:
+        return self.colour(self.view(codes, intrinsics).paint)
+
+    def view(self, codes: Features, intrinsics: Tensor) -> View:
+        """What is seen, before pixels are made of it."""
+        assert codes.geometry is not None
+        height, width = codes.extent or (self.image_size, self.image_size)
+        paint = self.to_paint(codes.latents)
+        with without_autocast(paint.device):
+            gaussians = Gaussians3D.unpack(codes.geometry.float())
+            seen = project(gaussians, intrinsics.float(), (height, width))
+            # depth + slope . (pixel - centre) is linear in the pixel: three numbers a Gaussian paint the whole of it
+            rest = seen.depth - (seen.slope * seen.centre).sum(-1)
+            told = torch.cat([rest.unsqueeze(-1), seen.slope, seen.spread.unsqueeze(-1), paint.float()], dim=-1)
+            weighted = torch.cat([told, torch.ones_like(told[..., :1])], dim=-1)
+            mass = torch.where(seen.seen, gaussians.opacity, 0.0).unsqueeze(-1)
+            sums = splat(seen.geometry, weighted * mass, (height, width), cutoff=self.cutoff)
+            means, cover = sums[:, :-1] / (sums[:, -1:] + 1e-6), sums[:, -1]
+        column, row = (torch.arange(side, device=paint.device) for side in (width, height))
+        depth = means[:, 0] + means[:, 1] * column + means[:, 2] * row.unsqueeze(1)
+        return View(depth, means[:, 3], means[:, 4:].to(paint.dtype), cover)
+
+    def colour(self, paint: Tensor) -> Tensor:
+        """Pixels of what was painted (B, C, H, W)."""
+        hidden = F.gelu(self.conv_in(paint))
+        hidden = F.gelu(self.conv_middle(hidden))
+        return self.conv_out(hidden) + 0.5

@@ -1,0 +1,232 @@
+"""Patches with depth become 3D Gaussians, and learned queries pool those. B batch, H W pixels, D width of a token.
+
+P patches, each a Gaussian at first; N tokens, each a Gaussian at last; F feature_width.
+"""
+
+import math
+from collections.abc import Sequence as PySequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokzoo.layers.camera import default_intrinsics, lift, pixel_rays
+from tokzoo.layers.fourier import octave_code
+from tokzoo.layers.patches import to_map, to_tokens
+from tokzoo.layers.precision import without_autocast
+from tokzoo.layers.projection import Gaussians3D, covariances, mixtures
+from tokzoo.layers.transformer import TransformerBlock
+from tokzoo.parts import Encoder
+from tokzoo.tokens import Features, Gaussians
+
+LOG_SCALES = (-9.0, 3.0)  # logs of metres: what is beyond counts as the bound
+START_SHARPNESS = 1.0  # of the first attention, per unit of likeness of two codes
+
+
+class RgbdPatchFeatures(nn.Module):
+    """What is known of a patch: colours, the shape of its points, where they are; then transformer blocks.
+
+    Our stand-in for the large frozen network whose features the paper takes.
+
+    Shapes:
+        images (B, 3, H, W), points (B, 3, H, W), valid (B, 1, H, W), anchors (B, P, 3), codes (B, P, 6 * octaves)
+        -> (B, P, F)
+    """
+
+    def __init__(self, *, patch_size: int, width: int, depth: int, num_heads: int, code_dim: int):
+        super().__init__()
+        self.patch_size = patch_size
+        self.patch_embed = nn.Conv2d(7, width, patch_size, stride=patch_size)
+        self.place = nn.Linear(code_dim, width)
+        self.blocks = nn.ModuleList(TransformerBlock(width, num_heads) for _ in range(depth))
+        self.norm_out = nn.LayerNorm(width)
+
+    def forward(self, images: Tensor, points: Tensor, valid: Tensor, anchors: Tensor, codes: Tensor) -> Tensor:
+        rows, columns = (side // self.patch_size for side in images.shape[2:])
+        centre = F.interpolate(to_map(anchors, rows, columns), scale_factor=self.patch_size)  # (B, 3, H, W)
+        # a patch is about as wide as its side times its depth over the focal length: shapes come out at about 1
+        shape = torch.where(valid, (points - centre) / centre[:, 2:].clamp_min(1e-6), 0.0) * 16
+        seen = torch.cat([images * 2 - 1, shape.to(images.dtype), valid.to(images.dtype)], dim=1)
+        hidden = to_tokens(self.patch_embed(seen)) + self.place(codes)
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.norm_out(hidden)
+
+
+class GaussianHead(nn.Module):
+    """A patch's features -> offset of its mean, log scales, rotation and opacity. GST-VLA, arXiv:2603.09079.
+
+    Opacity is told from the features at three scales: of the patch, and means of those of 2x2 and 4x4 patches.
+
+    Args:
+        feature_width: F.
+        head_widths: hidden layers; the last is that of the opacity, too.
+        rotated: whether Gaussians turn.
+        start_scale: standard deviation before anything is learned, in metres.
+
+    Shapes:
+        features (B, P, F) of (rows, columns) patches -> offsets (B, P, 3), log scales (B, P, 3), quaternions (B, P, 4),
+        opacities (B, P), all float32
+    """
+
+    def __init__(self, *, feature_width: int, head_widths: PySequence[int], rotated: bool, start_scale: float):
+        super().__init__()
+        widths = [feature_width, *head_widths]
+        layers = [
+            layer
+            for before, after in zip(widths, widths[1:], strict=False)
+            for layer in (nn.Linear(before, after), nn.GELU())
+        ]
+        last = nn.Linear(widths[-1], 10 if rotated else 6)
+        self.shape = nn.Sequential(*layers, last)
+        self.opacity = nn.Sequential(nn.Linear(3 * feature_width, widths[-1]), nn.GELU(), nn.Linear(widths[-1], 1))
+        with torch.no_grad():  # Gaussians begin round, where their points are
+            last.weight.mul_(0.1)
+            last.bias.zero_()
+            last.bias[3:6] = math.log(start_scale)
+
+    def forward(self, features: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        told = self.shape(features).float()
+        offsets, log_scales, turn = told.split((3, 3, told.shape[-1] - 6), dim=-1)
+        still = told.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(*told.shape[:2], 4)
+        quaternions = still + turn if turn.shape[-1] else still
+        scales = torch.cat([features, *(neighbourhood(features, grid, side) for side in (2, 4))], dim=-1)
+        opacities = torch.sigmoid(self.opacity(scales).float()).squeeze(-1)
+        return offsets, log_scales.clamp(*LOG_SCALES), quaternions, opacities
+
+
+def neighbourhood(features: Tensor, grid: tuple[int, int], side: int) -> Tensor:
+    """For each patch the mean of the block of side x side patches that it is in: (B, P, F) -> (B, P, F)."""
+    rows, columns = grid
+    means = F.avg_pool2d(to_map(features, rows, columns), side, ceil_mode=True, count_include_pad=False)
+    return to_tokens(means.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :rows, :columns])
+
+
+class SpatialAttentionPool(nn.Module):
+    """N learned queries read P tokens by one softmax over them. GST-VLA, arXiv:2603.09079.
+
+    Shapes:
+        tokens (B, P, D), valid bool (B, P) -> latents (B, N, D), weights float32 (B, N, P), rows of sum 1
+    """
+
+    def __init__(self, *, width: int, num_tokens: int):
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(num_tokens, width))
+        self.to_key = nn.Linear(width, width)
+        self.to_value = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.queries @ self.to_key(tokens).transpose(1, 2) * tokens.shape[-1] ** -0.5  # (B, N, P)
+        weights = logits.float().masked_fill(~valid.unsqueeze(1), -torch.inf).softmax(-1)
+        return weights.to(tokens.dtype) @ self.to_value(tokens), weights
+
+
+class GaussianLiftEncoder(Encoder):
+    """RGB-D pictures as N Gaussians in space, each with features. GST-VLA, arXiv:2603.09079.
+
+    Every patch becomes a Gaussian: around the mean of its points, moved by a learned offset in metres, with learned
+    scales, rotation and opacity. A learned attention pools them: features by its weights, Gaussians to the one Gaussian
+    that has the mean and covariance of their mixture. (The paper pools the features alone; with the same weights the
+    tokens stay Gaussians.)
+
+    Args:
+        image_size, patch_size: pixels per side.
+        num_tokens: N.
+        feature_width, feature_depth, feature_heads: of the patches' own network, or of given features where the depth
+            is None.
+        head_widths, rotated, start_scale: as `GaussianHead` says.
+        octaves, unit: of the code of means.
+        width: D.
+
+    Shapes:
+        images (B, 3, H, W) in [0, 1]; depth (B, h, w) in metres, of any resolution, 0, negative, NaN or infinite where
+        it is not known; intrinsics (B, 3, 3) in pixels of the images; features (B, P, F) of the patches, row-major,
+        where they are given
+        -> latents (B, N, D), geometry float32 (B, N, 10), as `tokzoo.layers.projection` has it
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        patch_size: int,
+        num_tokens: int,
+        feature_width: int,
+        feature_depth: int | None,
+        feature_heads: int,
+        head_widths: PySequence[int],
+        rotated: bool,
+        start_scale: float,
+        octaves: int,
+        unit: float,
+        width: int,
+    ):
+        super().__init__()
+        self.patch_size, self.octaves, self.unit = patch_size, octaves, unit
+        code_dim = 6 * octaves
+        self.features = (
+            None
+            if feature_depth is None
+            else RgbdPatchFeatures(
+                patch_size=patch_size,
+                width=feature_width,
+                depth=feature_depth,
+                num_heads=feature_heads,
+                code_dim=code_dim,
+            )
+        )
+        self.head = GaussianHead(
+            feature_width=feature_width, head_widths=head_widths, rotated=rotated, start_scale=start_scale
+        )
+        self.to_token = nn.Linear(feature_width + code_dim + 3 + 4 + 1, width)
+        self.pool = SpatialAttentionPool(width=width, num_tokens=num_tokens)
+        if not self.to_token.weight.is_meta:
+            self._start(image_size)
+
+    def forward(self, images: Tensor, depth: Tensor, intrinsics: Tensor, features: Tensor | None = None) -> Features:
+        raw = self.read(images, depth, intrinsics, features)
+        assert raw.geometry is not None and raw.valid is not None
+        latents, weights = self.pool(raw.latents, raw.valid)
+        with without_autocast(weights.device):
+            geometry = mixtures(weights, Gaussians3D.unpack(raw.geometry)).pack()
+        return Features(latents, Gaussians(latents.shape[1]), geometry, aux={"weights": weights})
+
+    def read(self, images: Tensor, depth: Tensor, intrinsics: Tensor, features: Tensor | None = None) -> Features:
+        """The Gaussians of the patches, before pooling: latents (B, P, D), geometry (B, P, 10), valid (B, P)."""
+        rows, columns = (side // self.patch_size for side in images.shape[2:])
+        with without_autocast(images.device):
+            depth = F.interpolate(depth.float().unsqueeze(1), images.shape[2:], mode="nearest-exact").squeeze(1)
+            known = depth.isfinite() & (depth > 0)  # (B, H, W)
+            points = lift(torch.where(known, depth, 0.0), intrinsics.float())  # (B, 3, H, W)
+            share = F.avg_pool2d(known.float().unsqueeze(1), self.patch_size)
+            anchors = to_tokens(F.avg_pool2d(points, self.patch_size) / share.clamp_min(1e-6))  # (B, P, 3)
+        valid = to_tokens(share).squeeze(2) > 0
+        if self.features is not None:
+            code = octave_code(anchors / self.unit, self.octaves).to(images.dtype)
+            features = self.features(images, points, known.unsqueeze(1), anchors, code)
+        assert features is not None
+        offsets, log_scales, quaternions, opacities = self.head(features, (rows, columns))
+        means = anchors + offsets
+        with without_autocast(images.device):
+            gaussians = Gaussians3D(means, covariances(log_scales, quaternions), opacities * valid)
+        quaternions = F.normalize(quaternions, dim=-1)
+        code = octave_code(means / self.unit, self.octaves)
+        told = torch.cat([code, log_scales, quaternions, opacities.unsqueeze(-1)], dim=-1)
+        tokens = self.to_token(torch.cat([features, told.to(features.dtype)], dim=-1))
+        return Features(tokens, Gaussians(rows * columns), gaussians.pack(), valid)
+
+    @torch.no_grad()
+    def _start(self, image_size: int) -> None:
+        """Each query begins as the key of a point in view: what lies near it is read first, and none alike."""
+        count, width = self.pool.queries.shape
+        size = (image_size, image_size)
+        place = torch.arange(count) + 0.5
+        rows = math.ceil(math.sqrt(count / 2))
+        row, column = (place / count * image_size), (place * rows / count % 1 * image_size)
+        rays = pixel_rays(default_intrinsics(size).unsqueeze(0), size)[0]
+        points = rays[:, row.long(), column.long()].transpose(0, 1) * self.unit / 2  # (N, 3)
+        codes = octave_code(points / self.unit, self.octaves)
+        first = self.to_token.in_features - 8 - codes.shape[1]
+        keys = codes @ self.to_token.weight[:, first:-8].T @ self.pool.to_key.weight.T
+        likeness = width / (9 * self.to_token.in_features)  # of two codes, after two fresh linear layers
+        self.pool.queries.copy_(keys / likeness * width**0.5 * START_SHARPNESS)
