@@ -9,6 +9,8 @@ from tokzoo.cli.commands import DEFAULT
 if TYPE_CHECKING:
     from tokzoo.evaluation.scoring import Share
 
+NUM_PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")  # torchrun's name, and MPIs'
+
 
 def evaluate(
     name: str = DEFAULT,
@@ -28,7 +30,7 @@ def evaluate(
 ) -> None:
     """Score a tokenizer on photos, a generator, or a set of samples, by a protocol; write the result.
 
-    It resumes after a kill. Several GPUs: accelerate launch (or torchrun) -m tokzoo.cli.main eval ...
+    It resumes after a kill. Several GPUs: accelerate launch (or torchrun, mpirun) -m tokzoo.cli.main eval ...
 
     Args:
         name: a name, repository or folder; samples (folder, zip, npz); identity, mean_image, noise, jpeg_q50.
@@ -49,6 +51,7 @@ def evaluate(
     from tokzoo.evaluation import run
     from tokzoo.evaluation.opening import open_evaluation
     from tokzoo.evaluation.protocol import load_protocol
+    from tokzoo.evaluation.published import published_lines
     from tokzoo.evaluation.results import write_result
 
     share, device = _process(device)
@@ -70,11 +73,13 @@ def evaluate(
     written = write_result(result, Path(out))
     settings.remove_work()
     print(f"{result.subject}, protocol {chosen.name} {chosen.sha256[:12]}, {result.images['count']:,} images")
+    if result.asked:
+        print(f"  {', '.join(f'{name} {value}' for name, value in result.asked.items())}")
     print(f"  behind a value: its bootstrap interval of {chosen.bootstrap.level:.0%}, where it is an estimate")
     for name, score in result.scores.items():
         interval = "" if score.low is None else f"   {score.low:.4g} to {score.high:.4g}"
         print(f"  {name:28} {score.value:10.4f}{interval}")
-    for line in run.published_lines(result, chosen, subject.scores):
+    for line in published_lines(result, chosen, subject.scores, unlike=subject.unlike):
         print(f"  {line}")
     for line in result.departures:
         print(f"departs from the protocol: {line}")
@@ -103,9 +108,10 @@ def _process(device: str) -> tuple["Share", str]:
     """This process's share of the batches, and its device."""
     from tokzoo.evaluation.scoring import Share
 
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if all(os.environ.get(name, "1") == "1" for name in NUM_PROCESSES):
         return Share(), device
     from tokzoo._torchvision import import_with_torchvision
 
     state = import_with_torchvision("accelerate").PartialState(cpu=device == "cpu")
-    return Share(state.process_index, state.num_processes, state.wait_for_everyone), str(state.device)
+    share = Share(state.process_index, state.num_processes, state.wait_for_everyone)
+    return share, device if device == "cpu" else str(state.device)
