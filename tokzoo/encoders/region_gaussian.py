@@ -6,7 +6,7 @@ S cells per side of a region, L = T * N tokens.
 import torch
 from torch import Tensor, nn
 
-from tokzoo.layers.convs import ResBlock
+from tokzoo.layers.convs import GROUPS, ResBlock
 from tokzoo.layers.gaussians import refine, region_gaussians, to_picture
 from tokzoo.layers.region_align import region_align
 from tokzoo.layers.tile_norm import split_tiles
@@ -42,6 +42,7 @@ class RegionGaussianEncoder(Encoder):
         num_cells: S, cells per side of a region.
         width, depth, num_heads: of the transformer, which knows no order of the tokens.
         code_dim: C, features of a token.
+        groups: of the norms of the map.
 
     Shapes:
         images (B, 3, H, W) in [0, 1], sides multiples of `tile_size`; regions int64 (B, L, 4), pixels in their tile,
@@ -52,13 +53,24 @@ class RegionGaussianEncoder(Encoder):
     """
 
     def __init__(
-        self, *, tile_size: int, stem_width: int, num_cells: int, width: int, depth: int, num_heads: int, code_dim: int
+        self,
+        *,
+        tile_size: int,
+        stem_width: int,
+        num_cells: int,
+        width: int,
+        depth: int,
+        num_heads: int,
+        code_dim: int,
+        groups: int = GROUPS,
     ):
         super().__init__()
         self.tile_size = tile_size
         self.num_cells = num_cells
         self.stem = nn.Sequential(
-            nn.Conv2d(3, stem_width, 3, padding=1), ResBlock(stem_width, stem_width), ResBlock(stem_width, stem_width)
+            nn.Conv2d(3, stem_width, 3, padding=1),
+            ResBlock(stem_width, stem_width, groups=groups),
+            ResBlock(stem_width, stem_width, groups=groups),
         )
         self.to_cells = nn.Linear(stem_width, width)
         self.query = nn.Parameter(torch.randn(width) * 0.02)

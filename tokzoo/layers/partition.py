@@ -1,6 +1,7 @@
 """Cutting a picture into regions of about equal content, the busiest first. B batch, H W pixels, N regions.
 
-M regions are known while the search goes on, over all images; n of them have one size.
+S is the side that a region is resized to. M regions are known while the search goes on, over all images; n of them have
+one size.
 """
 
 from functools import lru_cache
@@ -11,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIDE = 64  # a region is resized to this before its gradients are looked at
 BINS, REACH = 512, 5.5  # of the histogram of gradients, from -REACH to REACH
 CHUNK = 32  # regions that are scored at once: their maps stay in the cache
 
 
-def partition(grey: Tensor, num_regions: int, *, least_side: int = 8, power: float = 2.5) -> Tensor:
+def partition(
+    grey: Tensor, num_regions: int, *, least_side: int = 8, power: float = 2.5, looked_side: int = 64
+) -> Tensor:
     """Halves the region of greatest complexity until there are `num_regions`. GPSToken, arXiv:2509.01109, section 3.1.
 
     A region is cut across its longer side; a square one where the less complex of two halves is least so. Complexity is
@@ -26,6 +28,7 @@ def partition(grey: Tensor, num_regions: int, *, least_side: int = 8, power: flo
 
     Args:
         grey: (B, H, W) in [0, 1], float32.
+        power, looked_side: of `complexity`; the published side is 64, and time goes by its square.
 
     Returns:
         int64 (B, N, 4): left, top, right, bottom pixel of each region, all of them inside it, in the authors' order:
@@ -45,7 +48,7 @@ def partition(grey: Tensor, num_regions: int, *, least_side: int = 8, power: flo
         )
     if grey.device.type == "meta":
         return torch.empty(len(grey), num_regions, 4, dtype=torch.int64, device="meta")
-    tree = _grow(grey.float(), num_regions - 1, least_side, power)
+    tree = _grow(grey.float(), num_regions - 1, least_side, _Look(power, looked_side))
     return _cut(tree, len(grey), num_regions)
 
 
@@ -60,15 +63,16 @@ def most_regions(height: int, width: int, least_side: int) -> int:
 # --- complexity ------------------------------------------------------------------------------------------------------
 
 
-def complexity(grey: Tensor, image: Tensor, boxes: Tensor, *, power: float = 2.5) -> Tensor:
+def complexity(grey: Tensor, image: Tensor, boxes: Tensor, *, power: float = 2.5, looked_side: int = 64) -> Tensor:
     """Entropy of the gradients' lengths to the `power`, times area: float64 (M,).
 
-    A region is resized to 64x64 pixels (bilinear, as OpenCV does), so that small ones are judged by their own detail;
+    A region is resized to SxS pixels (bilinear, as OpenCV does), so that small ones are judged by their own detail;
     gradients are Sobel's, entropy is in bits over 512 bins.
 
     Args:
         grey: (B, H, W) float32.
         image, boxes: int64 (M,) and (M, 4), regions as `partition` gives them.
+        looked_side: S.
     """
     entropy = torch.empty(len(boxes), dtype=torch.float64, device=grey.device)
     width, height = (boxes[:, 2:] - boxes[:, :2] + 1).unbind(1)
@@ -76,7 +80,7 @@ def complexity(grey: Tensor, image: Tensor, boxes: Tensor, *, power: float = 2.5
     for number, size in enumerate(kinds.tolist()):
         chosen = (kind == number).nonzero().squeeze(1)
         high, wide = size % grey.shape[1] + 1, size // grey.shape[1]
-        rows, columns = _lerp(high, grey.device), _lerp(wide, grey.device)
+        rows, columns = _lerp(high, looked_side, grey.device), _lerp(wide, looked_side, grey.device)
         for part in chosen.split(CHUNK):
             pixels = _regions(grey, image[part], boxes[part], high, wide)
             entropy[part] = _entropy(_gradients(_resize(pixels, rows, columns)))
@@ -84,7 +88,7 @@ def complexity(grey: Tensor, image: Tensor, boxes: Tensor, *, power: float = 2.5
 
 
 class _Lerp(NamedTuple):
-    """For each of SIDE + 2 places along a side: the two pixels of the region that it lies between, and their shares.
+    """For each of S + 2 places along a side: the two pixels of the region that it lies between, and their shares.
 
     The first and last place repeat their neighbours, as Sobel's border wants them.
     """
@@ -96,9 +100,9 @@ class _Lerp(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _lerp(length: int, device: torch.device) -> _Lerp:
-    number = torch.arange(-1, SIDE + 1, device=device).clamp_(0, SIDE - 1)
-    place = ((number + 0.5) * (length / SIDE) - 0.5).clamp_(0, length - 1)
+def _lerp(length: int, side: int, device: torch.device) -> _Lerp:
+    number = torch.arange(-1, side + 1, device=device).clamp_(0, side - 1)
+    place = ((number + 0.5) * (length / side) - 0.5).clamp_(0, length - 1)
     before = place.long()
     share = place - before
     return _Lerp(before, (before + 1).clamp_max_(length - 1), 1 - share, share)
@@ -111,7 +115,7 @@ def _regions(grey: Tensor, image: Tensor, boxes: Tensor, height: int, width: int
 
 
 def _resize(pixels: Tensor, rows: _Lerp, columns: _Lerp) -> Tensor:
-    """(h, w, n) -> (SIDE + 2, SIDE + 2, n), first along rows, as OpenCV does."""
+    """(h, w, n) -> (S + 2, S + 2, n), first along rows, as OpenCV does."""
     before, after = columns.share_before.unsqueeze(1), columns.share_after.unsqueeze(1)
     across = pixels.index_select(1, columns.before).mul_(before)
     across.addcmul_(pixels.index_select(1, columns.after), after)
@@ -121,9 +125,9 @@ def _resize(pixels: Tensor, rows: _Lerp, columns: _Lerp) -> Tensor:
 
 
 def _gradients(resized: Tensor) -> Tensor:
-    """Lengths (SIDE, SIDE, n) of Sobel's gradients of (SIDE + 2, SIDE + 2, n)."""
+    """Lengths (S, S, n) of Sobel's gradients of (S + 2, S + 2, n)."""
     above, middle, below = resized[:-2], resized[1:-1], resized[2:]
-    smooth = (above + below).add_(middle, alpha=2)  # (SIDE, SIDE + 2, n)
+    smooth = (above + below).add_(middle, alpha=2)  # (S, S + 2, n)
     across = smooth[:, 2:] - smooth[:, :-2]
     step = below - above
     down = (step[:, :-2] + step[:, 2:]).add_(step[:, 1:-1], alpha=2)
@@ -131,7 +135,7 @@ def _gradients(resized: Tensor) -> Tensor:
 
 
 def _entropy(lengths: Tensor) -> Tensor:
-    """Entropy in bits, float64 (n,), of the histograms of (SIDE, SIDE, n). What is beyond REACH is left out.
+    """Entropy in bits, float64 (n,), of the histograms of (S, S, n). What is beyond REACH is left out.
 
     A length is not negative, so that only half of the bins are ever filled.
     """
@@ -160,15 +164,22 @@ class _Tree(NamedTuple):
     child: Tensor
 
 
-def _grow(grey: Tensor, num_cuts: int, least_side: int, power: float) -> _Tree:
+class _Look(NamedTuple):
+    """How complexity is told, as `complexity` takes it."""
+
+    power: float
+    looked_side: int
+
+
+def _grow(grey: Tensor, num_cuts: int, least_side: int, look: _Look) -> _Tree:
     """The whole picture, and the halves of every region that is among the `num_cuts` an image to cut."""
     batch, height, width = grey.shape
     image = torch.arange(batch, device=grey.device)
     boxes = torch.tensor([0, 0, width - 1, height - 1], device=grey.device).expand(batch, 4)
-    scores = complexity(grey, image, boxes, power=power)
+    scores = complexity(grey, image, boxes, **look._asdict())
     tree = _Tree(image, boxes, scores, scores, torch.full_like(image, -1))
     while len(cut := _to_cut(tree, num_cuts, least_side)):
-        halves, judged = _halve(grey, tree.image[cut], tree.boxes[cut], power)
+        halves, judged = _halve(grey, tree.image[cut], tree.boxes[cut], look)
         tree.child[cut] = len(tree.image) + 2 * torch.arange(len(cut), device=cut.device)
         bottleneck = torch.minimum(judged, tree.bottleneck[cut, None])
         tree = _Tree(
@@ -200,7 +211,7 @@ def _splits(boxes: Tensor, least_side: int) -> Tensor:
     return ((boxes[:, 2:] - boxes[:, :2]) > least_side).any(1)
 
 
-def _halve(grey: Tensor, image: Tensor, boxes: Tensor, power: float) -> tuple[Tensor, Tensor]:
+def _halve(grey: Tensor, image: Tensor, boxes: Tensor, look: _Look) -> tuple[Tensor, Tensor]:
     """Regions -> their halves (n, 2, 4) and the scores of those (n, 2)."""
     width, height = (boxes[:, 2:] - boxes[:, :2] + 1).unbind(1)
     left, top, right, bottom = boxes.unbind(1)
@@ -210,7 +221,9 @@ def _halve(grey: Tensor, image: Tensor, boxes: Tensor, power: float) -> tuple[Te
     halves = torch.where((width > height)[:, None, None], beside, stacked)
     square = (width == height).nonzero().squeeze(1)
     tried = torch.cat([halves, beside[square]])
-    scores = complexity(grey, torch.cat([image, image[square]]).repeat_interleave(2), tried.flatten(0, 1), power=power)
+    scores = complexity(
+        grey, torch.cat([image, image[square]]).repeat_interleave(2), tried.flatten(0, 1), **look._asdict()
+    )
     scores, others = scores.view(-1, 2).split([len(halves), len(square)])
     better = others.amin(1) < scores[square].amin(1)
     scores = scores.clone()

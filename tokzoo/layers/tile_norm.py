@@ -24,16 +24,15 @@ class TileNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, hidden: Tensor, tiles: tuple[int, int] = (1, 1)) -> Tensor:
-        rows, columns = tiles
-        grouped = hidden.unflatten(1, (self.groups, -1)).float()  # (B, G, C / G, H, W)
-        parts = grouped.unflatten(4, (columns, -1)).unflatten(3, (rows, -1))  # (B, G, C / G, rows, h, columns, w)
-        mean = parts.mean((2, 4, 6))  # (B, G, rows, columns)
-        spread = (parts - mean[:, :, None, :, None, :, None]).square().mean((2, 4, 6)).sqrt()
+        parts = split_tiles(hidden.float(), tiles).unflatten(1, (self.groups, -1)).flatten(2)  # (B * T, G, P)
+        variance, mean = torch.var_mean(parts, 2, correction=0)
+        mean, spread = (each.unflatten(0, (-1, *tiles)).movedim(3, 1) for each in (mean, variance.sqrt()))
         if tiles != (1, 1):
             mean, spread = (F.interpolate(each, hidden.shape[2:], mode="bicubic") for each in (mean, spread))
-        normed = (grouped - mean.unsqueeze(2)) / (spread.unsqueeze(2) + EPS)
-        normed = normed.flatten(1, 2).to(hidden.dtype)
-        return normed * self.weight[:, None, None] + self.bias[:, None, None]
+        repeats = hidden.shape[1] // self.groups
+        mean, spread = (each.repeat_interleave(repeats, 1) for each in (mean, spread))  # (B, C, 1 or H, 1 or W)
+        scale = self.weight[:, None, None] / (spread + EPS)
+        return torch.addcmul(self.bias[:, None, None] - mean * scale, hidden.float(), scale).to(hidden.dtype)
 
 
 class TileResBlock(nn.Module):

@@ -144,9 +144,9 @@ class VisualTokenizer(nn.Module):
             reconstruction, features.latents, tokens, quantized.codes, quantized.losses, features.aux
         )
 
-    def training_draws(self, generator: torch.Generator) -> dict[str, Any]:
-        """What training gives `forward` besides images: its chance is drawn here, outside of the compiled graph."""
-        return {}
+    def training_draws(self, images: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """What training gives `forward` besides images: its chance, and what `prepare` does, outside of the compiled graph."""
+        return dict(self.prepare(images))
 
     def features(self, images: Tensor, **conditions: Tensor) -> Tensor:
         """Images -> latents (B, L, C) before quantization."""

@@ -149,7 +149,7 @@ class ProxyCodes(Objective):
 def _run(tok: nn.Module, images: Tensor, generator: torch.Generator, conditions: dict[str, Tensor]) -> TokenizerOutput:
     """Some quantizers train on draws; a codebook draws nothing, and its graph compiles without a generator."""
     plain: Any = getattr(tok, "module", tok)  # DDP wraps in `module`
-    options: dict[str, Any] = {**conditions, **plain.training_draws(generator)}
+    options: dict[str, Any] = {**plain.training_draws(images, generator), **conditions}
     if plain.quantizer.draws:
         options |= dict(sample=True, generator=generator)
     output: TokenizerOutput = tok(images, **options)

@@ -13,13 +13,15 @@ class GpsTokenConfig:
         code_dim: features of a token, beside the five numbers of its Gaussian.
         least_side: regions are halved down to this.
         entropy_power: of a region's entropy, in its complexity.
+        looked_side: pixels per side that a region is resized to, before its entropy is taken.
+        training_lengths: numbers of tokens that training draws from, batch by batch; none: always `num_tokens`.
         num_cells: per side of a region, that it is read as.
         stem_width: channels of the map that regions are read from.
         width, depth, num_heads: of the transformer.
         cutoff: standard deviations that a Gaussian reaches.
         decoder_width, multipliers, num_blocks: of the convolutional decoder.
         seams: whether tiles are decoded each alone.
-        groups: of the decoder's norms.
+        groups: of the norms of maps.
     """
 
     image_size: int = 256
@@ -27,6 +29,8 @@ class GpsTokenConfig:
     code_dim: int = 16
     least_side: int = 8
     entropy_power: float = 2.5
+    looked_side: int = 64
+    training_lengths: tuple[int, ...] = ()
     num_cells: int = 8
     stem_width: int = 128
     width: int = 512
@@ -51,23 +55,27 @@ GPSTOKEN_L256 = GpsTokenConfig(num_tokens=256, code_dim=32, seams=True)
 
 GPSTOKEN_NANO = GpsTokenConfig(  # ours: 64x64 photos, up to 256 regions
     image_size=64,
-    num_tokens=32,
-    code_dim=12,
+    num_tokens=64,
+    code_dim=16,
     least_side=4,
+    looked_side=16,
+    training_lengths=(16, 24, 32, 48, 64),
     num_cells=4,
-    stem_width=32,
+    stem_width=16,
     width=128,
-    depth=4,
+    depth=5,
     num_heads=4,
-    decoder_width=16,
-    num_blocks=1,
-    groups=8,
+    decoder_width=8,
+    multipliers=(1, 3, 8),
+    num_blocks=0,
+    groups=2,  # fewer forget less of how bright a picture is
 )
 TINY = GpsTokenConfig(
     image_size=16,
     num_tokens=6,
     code_dim=4,
     least_side=2,
+    training_lengths=(4, 6),
     num_cells=2,
     stem_width=32,
     width=32,

@@ -1,5 +1,7 @@
 """GPSToken, arXiv:2509.01109: a picture as Gaussians that lie where there is most to see."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,7 @@ class GpsToken(VisualTokenizer):
             depth=config.depth,
             num_heads=config.num_heads,
             code_dim=config.code_dim,
+            groups=config.groups,
         )
         self.quantizer = IdentityBottleneck(config.code_dim)
         self.decoder = SplattingCnnDecoder(
@@ -88,10 +91,22 @@ class GpsToken(VisualTokenizer):
         rows, columns = images.shape[2] // side, images.shape[3] // side
         grey = (split_tiles(images, (rows, columns)).float() * images.new_tensor(LUMA).float()[:, None, None]).sum(1)
         number = self.config.num_tokens if num_tokens is None else num_tokens
-        options = dict(least_side=self.config.least_side, power=self.config.entropy_power)
+        config = self.config
         with torch.no_grad():
-            regions = partition(grey, number, **options)  # type: ignore[arg-type]
+            regions = partition(
+                grey,
+                number,
+                least_side=config.least_side,
+                power=config.entropy_power,
+                looked_side=config.looked_side,
+            )
         return {"regions": regions.reshape(len(images), -1, 4)}
+
+    def training_draws(self, images: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """The partition, into one of the numbers of regions that training draws from."""
+        lengths = self.config.training_lengths or (self.config.num_tokens,)
+        drawn = int(torch.randint(len(lengths), (), generator=generator, device=generator.device))
+        return self.prepare(images, num_tokens=lengths[drawn])
 
     def encode(  # type: ignore[override]  # a number of tokens is no tensor
         self,
@@ -141,5 +156,8 @@ def check_config(config: GpsTokenConfig) -> None:
             f"image_size {config.image_size} must be a multiple of {factor}, by which the decoder enlarges"
         )
     most = most_regions(config.image_size, config.image_size, config.least_side)
-    if not 1 <= config.num_tokens <= most:
-        raise ValueError(f"num_tokens {config.num_tokens} must be 1 to {most}, the regions that a tile can be cut into")
+    for number in (config.num_tokens, *config.training_lengths):
+        if not 1 <= number <= most:
+            raise ValueError(
+                f"a number of tokens must be 1 to {most}, the regions that a tile can be cut into; got {number}"
+            )

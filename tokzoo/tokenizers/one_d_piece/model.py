@@ -52,7 +52,7 @@ class OneDPiece(Titok):
         reconstruction = self._decoder()(placed)
         return TokenizerOutput(reconstruction, features.latents, tokens, quantized.codes, quantized.losses)
 
-    def training_draws(self, generator: torch.Generator) -> dict[str, Any]:
+    def training_draws(self, images: Tensor, generator: torch.Generator) -> dict[str, Any]:
         if not self.config.tail_drop:
             return {}
         most = self.config.num_tokens  # one length per batch, as published
