@@ -145,7 +145,7 @@ class VisualTokenizer(nn.Module):
         )
 
     def training_draws(self, images: Tensor, generator: torch.Generator) -> dict[str, Any]:
-        """What training gives `forward` besides images: its chance, and what `prepare` does, outside of the compiled graph."""
+        """What training gives `forward` besides images: what must not be compiled, chance and what `prepare` does."""
         return dict(self.prepare(images))
 
     def features(self, images: Tensor, **conditions: Tensor) -> Tensor:
