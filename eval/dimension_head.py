@@ -20,7 +20,7 @@ from tokzoo._files import write_atomically
 from tokzoo.benchmarks.machine import machine
 from tokzoo.data.batches import evaluation_images
 from tokzoo.data.readers import ImageFolder
-from tokzoo.generators.base import score
+from tokzoo.generators.sampling import score
 from tokzoo.generators.tokenbridge.head import DimensionHead
 
 PHOTOS, BATCH, RATE = 4000, 512, 2e-3

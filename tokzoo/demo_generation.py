@@ -11,7 +11,7 @@ from tokzoo import registry
 from tokzoo._files import replace_atomically
 from tokzoo.contact_sheet import contact_sheet
 from tokzoo.generation import Pipeline
-from tokzoo.generators.base import Autoregressive
+from tokzoo.generators.autoregressive import Autoregressive
 from tokzoo.images import to_image
 from tokzoo.tokens import Tokens
 

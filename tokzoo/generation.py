@@ -12,7 +12,8 @@ from tqdm import tqdm
 from tokzoo import hub
 from tokzoo._files import replace_atomically
 from tokzoo.contact_sheet import contact_sheet
-from tokzoo.generators.base import Condition, Generator, Text, part_of, repeat, size
+from tokzoo.generators.base import Generator
+from tokzoo.generators.conditions import Condition, Text, part_of, repeat, size
 from tokzoo.generators.maskgen.caption import Caption
 from tokzoo.generators.var.model import Var
 from tokzoo.images import to_image

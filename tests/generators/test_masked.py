@@ -10,10 +10,10 @@ import torch
 import tokzoo
 from tokzoo import _state
 from tokzoo.diffusion.ddpm import Denoised, ancestral, cosine_chain
-from tokzoo.generators.base import score
 from tokzoo.generators.mar.config import TINY as MAR_TINY
 from tokzoo.generators.mar.model import Mar
 from tokzoo.generators.masked_backbone import masked_count, masked_counts
+from tokzoo.generators.sampling import score
 from tokzoo.generators.tokenbridge.config import TINY as BRIDGE_TINY
 from tokzoo.generators.tokenbridge.head import DimensionHead
 from tokzoo.generators.tokenbridge.model import TokenBridge

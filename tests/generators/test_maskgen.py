@@ -7,6 +7,7 @@ import torch
 
 from tests.test_conditions import small_clip
 from tokzoo.generation import Pipeline
+from tokzoo.generators.fill_in import Filling
 from tokzoo.generators.maskgen.caption import Caption
 from tokzoo.generators.maskgen.config import TINY, TINY_KL
 from tokzoo.generators.maskgen.model import MaskgenKl, MaskgenVq
@@ -92,7 +93,8 @@ def test_captions_are_the_last_block_but_one_and_clips_own_text_embedding() -> N
 
 def test_guidance_grows_from_2_to_what_was_asked() -> None:
     model = made("vq")
-    told = [model.strength(step, 4, 13.0, "power_cosine", 1.0) for step in range(4)]
+    how = Filling(num_steps=4, guidance=13.0, guidance_schedule="power_cosine", guidance_power=1.0)
+    told = [model.strength(step, how) for step in range(4)]
     assert told == pytest.approx([3.611, 7.5, 11.389, 13.0], abs=1e-3)  # 1 + s, s = 1 + 11 (1 - cos(pi r)) / 2
 
 

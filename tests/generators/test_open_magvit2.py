@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tokzoo
-from tokzoo.generators.base import join
+from tokzoo.generators.conditions import join
 from tokzoo.generators.open_magvit2.config import TINY
 from tokzoo.generators.open_magvit2.model import OpenMagvit2Gpt
 from tokzoo.tokens import Grid, Tokens

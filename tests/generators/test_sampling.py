@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import tokzoo
-from tokzoo.generators.base import Text, join
+from tokzoo.generators.conditions import Text, join
+from tokzoo.generators.fill_in import Filling
 from tokzoo.generators.gpt.config import TINY as GPT_TINY
 from tokzoo.generators.gpt.model import Gpt
 from tokzoo.generators.ibq.model import IbqGpt
@@ -161,19 +162,9 @@ def test_random_orders_are_told_where_the_next_token_lies() -> None:
 def test_maskgit_reveals_by_the_schedule_and_never_takes_back() -> None:
     torch.manual_seed(0)
     model = Maskgit(replace(MASKGIT_TINY, num_tokens=32)).eval()
-    states = list(
-        model.steps(
-            torch.full((2, 32), model.mask),
-            torch.tensor([1, 2]),
-            num_steps=8,
-            guidance=2.0,
-            guidance_schedule="linear",
-            guidance_power=1.0,
-            temperature=4.0,
-            annealed=True,
-            generator=torch.Generator().manual_seed(0),
-        )
-    )
+    how = Filling(num_steps=8, guidance=2.0, guidance_schedule="linear", temperature=4.0, annealed=True)
+    blank = torch.full((2, 32), model.mask)
+    states = list(model.steps(blank, torch.tensor([1, 2]), how, torch.Generator().manual_seed(0)))
     assert [(state == model.mask).sum(1).tolist() for state in states[1:]] == [
         [left, left] for left in (29, 26, 24, 21, 18, 14, 10, 0)
     ]

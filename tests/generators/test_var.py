@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tokzoo.generation import Pipeline
-from tokzoo.generators.base import join
+from tokzoo.generators.conditions import join
 from tokzoo.generators.var.config import TINY
 from tokzoo.generators.var.model import Var
 from tokzoo.tokenizers.var_vqvae.config import TINY as TOKENIZER_TINY

@@ -1,4 +1,4 @@
-"""The one API of every generator. B batch, L tokens, D codes of a token, W words of a sample, V ids of a word."""
+"""The one API of every generator. B batch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,23 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from tokzoo.generators.conditions import Condition, Labels, Text
-from tokzoo.generators.words import Words
-from tokzoo.parts import check_indices
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Grid, Layout, Sequence, Tokens, TokenSpec
-
-IMPOSSIBLE = -1e9  # the logit of an id that no word there has; finite, so that what is not finite is an error
 
 
 class Generator(nn.Module):
     """Tokens from a class label, or from text, for the tokenizer of which its sizes were taken.
 
-    Its config has `codebook_size`, `num_tokens`, `grid` (height, width) or None for a row of tokens, `num_classes` and
-    `null_class`, whether there is a class of its own for no condition at all, which guidance needs. Where it has
-    `slots`, the values of each code of a token, the first three count words, as `Words` says.
+    Its config has `num_tokens`, `grid` (height, width) or None for a row of tokens, `num_classes` and `null_class`,
+    whether there is a class of its own for no condition at all, which guidance needs.
     """
-
-    impossible: Tensor | None
 
     def __init__(self, config: Any):
         super().__init__()
@@ -33,26 +26,19 @@ class Generator(nn.Module):
         self.tokenizer: str | None = None  # full name, or place, of the one that decodes what it makes
         self.classes: tuple[str, ...] = ()  # names of the labels, where they are known
         self.sampling: dict[str, Any] = {}  # options of `sample` that it was judged with
-        several = len(self.words.sizes) > 1
-        self.register_buffer("impossible", self.words.impossible() if several else None, persistent=False)
 
     # what it says of itself
 
     @property
-    def words(self) -> Words:
-        """How it says the codes of a token."""
-        return Words(getattr(self.config, "slots", ()) or (self.config.codebook_size,))
-
-    @property
     def layout(self) -> Layout:
         """How the tokens that it makes lie."""
-        grid, words = self.config.grid, len(self.words.sizes)
-        return Sequence(self.config.num_tokens // words) if grid is None else Grid(grid[0], grid[1] // words)
+        grid = self.config.grid
+        return Sequence(self.config.num_tokens) if grid is None else Grid(*grid)
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """Values per slot of a token."""
-        return self.words.levels
+    def levels(self) -> tuple[int, ...] | None:
+        """Values per slot of a token; None: what it makes is continuous."""
+        raise TypeError(f"{type(self).__name__} must define levels")
 
     @classmethod
     def fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
@@ -61,51 +47,11 @@ class Generator(nn.Module):
         Raises:
             ValueError: tokens that it cannot make.
         """
-        if spec.levels is None:
-            raise ValueError(f"{cls.__name__} makes discrete tokens; this tokenizer's are continuous")
-        if len(spec.levels) != 1:
-            raise ValueError(f"{cls.__name__} makes one code a token; this tokenizer's tokens are {len(spec.levels)}")
-        return dict(codebook_size=spec.levels[0], **cls.place_for(spec, 1))
-
-    @classmethod
-    def word_fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
-        """`fields_for` of a generator that says tokens of several codes in words.
-
-        Raises:
-            ValueError: tokens that it cannot make.
-        """
-        if spec.levels is None:
-            raise ValueError(f"{cls.__name__} makes discrete tokens; this tokenizer's are continuous")
-        words = Words(spec.levels)
-        slots = () if words.sizes == spec.levels and len(spec.levels) == 1 else spec.levels
-        return dict(codebook_size=words.vocabulary, slots=slots, **cls.place_for(spec, len(words.sizes)))
-
-    @classmethod
-    def place_for(cls, spec: TokenSpec, words: int) -> dict[str, Any]:
-        """Where so many words of a token lie: side by side, where the tokenizer has that token.
-
-        Raises:
-            ValueError: tokens neither in a row nor on a grid.
-        """
-        layout = spec.layout
-        if isinstance(layout, Grid):
-            return dict(num_tokens=layout.num_tokens * words, grid=(layout.height, layout.width * words))
-        if isinstance(layout, Sequence):
-            return dict(num_tokens=layout.num_tokens * words, grid=None)
-        raise ValueError(f"{cls.__name__} makes a row or a grid of tokens; this tokenizer's lie on {layout}")
+        raise TypeError(f"{cls.__name__} must define fields_for")
 
     def check_pair(self, spec: TokenSpec) -> None:
         """Raises ValueError unless the tokenizer of `spec` decodes what this generator makes."""
-        if spec.levels != self.levels:
-            raise ValueError(
-                f"this generator makes codes of {self.levels} values; the tokenizer's codes have {spec.levels}: "
-                "they are no pair"
-            )
-        length = self.layout.num_tokens
-        assert length is not None
-        fits = type(spec.layout) is type(self.layout) and spec.lengths[0] <= length
-        if not fits or (not isinstance(spec.layout, Grid) and length > spec.lengths[1]):
-            raise ValueError(f"this generator's tokens lie on {self.layout}, the tokenizer's on {spec.layout}")
+        raise TypeError(f"{type(self).__name__} must define check_pair")
 
     def read_tokenizer(self, tok: VisualTokenizer) -> None:
         """Learns whose tokens it makes. Raises ValueError unless they fit."""
@@ -190,45 +136,6 @@ class Generator(nn.Module):
         if isinstance(condition, Text):
             raise ValueError(f"{type(self).__name__} takes class labels; got text features")
         return torch.full_like(condition, self.config.num_classes)
-
-    def check_tokens(self, tokens: Tokens) -> Tensor:
-        """Ids (B, W) of tokens as this generator says them: one word a token unless its `words` are more.
-
-        Raises:
-            TypeError: no Tokens. ValueError: those of another tokenizer.
-        """
-        if not isinstance(tokens, Tokens):
-            raise TypeError(f"tokens must be Tokens, as tok.encode makes them; got {type(tokens).__name__}")
-        count, most = len(self.levels), self.layout.num_tokens
-        if tokens.indices is None or tokens.num_slots != count:
-            shape = "one code a token, indices (B, L)" if count == 1 else f"{count} codes a token, indices (B, L, D)"
-            raise ValueError(f"{type(self).__name__} reads {shape}")
-        if tokens.levels not in (None, self.levels):
-            raise ValueError(
-                f"these tokens are of another tokenizer: codes of {tokens.levels} values, not of {self.levels}"
-            )
-        if type(tokens.layout) is not type(self.layout):
-            raise ValueError(f"these tokens are of another tokenizer: they lie on {tokens.layout}, not {self.layout}")
-        if isinstance(tokens.layout, Grid) and tokens.layout != self.layout:
-            raise ValueError(f"this generator's tokens lie on {self.layout}; got {tokens.layout}")
-        if most is not None and tokens.num_tokens > most:
-            raise ValueError(f"at most {most} tokens fit; got {tokens.num_tokens}")
-        indices = tokens.indices.to(self.device)
-        if not torch.compiler.is_compiling() and indices.device.type != "meta":
-            counted = indices if tokens.valid is None else indices[tokens.valid.to(self.device)].unsqueeze(0)
-            check_indices(counted, self.levels)
-        return self.words.of(indices)
-
-    def _made(self, ids: Tensor) -> Tokens:
-        indices = self.words.codes(ids)
-        layout = self.layout if ids.shape[1] == self.config.num_tokens else Sequence(indices.shape[1])
-        return Tokens(layout=layout, indices=indices, levels=self.levels)
-
-    def _possible(self, logits: Tensor, places: Tensor) -> Tensor:
-        """Logits (..., V) of the words at `places`, (...) of them, without a chance for ids that no word there has."""
-        if self.impossible is None:
-            return logits
-        return logits.masked_fill(self.impossible[places % len(self.impossible)], IMPOSSIBLE)
 
     def _blame(self, compute: Callable[[], Tensor]) -> str:
         """The first layer of which the output is not finite when `compute` runs, in words."""

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tokzoo.generators.base import Condition, Generator, Labels, drop, join, repeat, size
+from tokzoo.generators.base import Generator
+from tokzoo.generators.conditions import Condition, Labels, drop, join, repeat, size
 from tokzoo.generators.sampling import Schedule, check_knobs, guidance_at
 from tokzoo.layers.transformer import TransformerBlock
 from tokzoo.tokens import Grid, Tokens, TokenSpec

@@ -75,13 +75,12 @@ def draw(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class Knobs:
     """How a token is drawn from the logits of a model.
 
     Args:
         guidance: u + guidance * (c - u) on logits, 1 = off.
-        guidance_schedule, guidance_power: how it grows along the tokens, as `guidance_at` says.
-        guided_tokens: so many first tokens are guided; None: all.
+        guidance_schedule, guidance_power: how it grows while a sample is made, as `guidance_at` says.
         temperature: divides logits; 0 takes the likeliest token.
         top_k, top_p: of these tokens only.
 
@@ -92,31 +91,46 @@ class Sampling:
     guidance: float = 1.0
     guidance_schedule: Schedule = "constant"
     guidance_power: float = 1.0
-    guided_tokens: int | None = None
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
 
     def __post_init__(self) -> None:
         check_knobs(guidance=self.guidance, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
-        guidance_at(0.0, self.guidance, self.guidance_schedule, self.guidance_power)
+        self.guidance_at(0.0)
 
     @property
     def guided(self) -> bool:
         """Whether a model is asked twice, with and without its condition."""
         return self.guidance != 1
 
+    def guidance_at(self, share: float) -> float:
+        """Guidance when `share` of the sample is done."""
+        return guidance_at(share, self.guidance, self.guidance_schedule, self.guidance_power)
+
+    def draw(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """A token per row of logits (..., V), int64 (...)."""
+        return draw(logits, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, generator=generator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling(Knobs):
+    """Tokens one after another; of them, `guided_tokens` first ones are guided, by default all."""
+
+    guided_tokens: int | None = None
+
     def guide(self, logits: Tensor, step: int, length: int) -> Tensor:
         """Logits (2B, V) of token `step` of `length` -> (B, V); those of B samples stay where nothing is guided."""
         if not self.guided:
             return logits
         off = self.guided_tokens is not None and step >= self.guided_tokens
-        scale = guidance_at(step / length, self.guidance, self.guidance_schedule, self.guidance_power)
+        scale = self.guidance_at(step / length)
         return logits.chunk(2)[0] if off or scale == 1 else guide(logits, scale)
 
-    def draw(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
-        """A token per row of logits (B, V), int64 (B,)."""
-        return draw(logits, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, generator=generator)
+
+def score(logits: Tensor, indices: Tensor) -> Tensor:
+    """Logits (B, L, V) and indices (B, L) -> log p of each, (B, L)."""
+    return logits.log_softmax(-1).gather(-1, indices.unsqueeze(-1)).squeeze(-1)
 
 
 STOP_WINDOW = 8  # tokens over which uncertainty is averaged

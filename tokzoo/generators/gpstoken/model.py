@@ -7,7 +7,8 @@ from torch import Tensor
 
 from tokzoo.diffusion.samplers import SAMPLERS, even_times
 from tokzoo.diffusion.stochastic import stochastic
-from tokzoo.generators.base import Generator, Labels, drop, join, repeat, size
+from tokzoo.generators.base import Generator
+from tokzoo.generators.conditions import Labels, drop, join, repeat, size
 from tokzoo.generators.gpstoken.config import GpsSitConfig
 from tokzoo.generators.gpstoken.network import TokenVelocity
 from tokzoo.tokens import Gaussians, Tokens, TokenSpec

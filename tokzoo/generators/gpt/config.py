@@ -13,6 +13,8 @@ class GptConfig:
         num_classes: that the class condition has; text-conditional ones have none.
         null_class: whether "no class" is a class of its own.
         text_tokens, text_dim: condition tokens and their width where it reads text; 0 where it reads a class.
+        slots: values of each code of a token, where tokens have several: `codebook_size`, `num_tokens` and `grid` are
+            then of words (tokzoo.generators.words).
         multiple_of: the width of the MLP, 8/3 of `width`, is rounded up to a multiple of it.
         positions: `rotary`: heads turn with row and column; `learned`: a vector per place, for tokens in a row.
     """
@@ -29,6 +31,7 @@ class GptConfig:
     num_heads: int = 12
     multiple_of: int = 256
     positions: Literal["rotary", "learned"] = "rotary"
+    slots: tuple[int, ...] = ()
 
     @property
     def mlp_dim(self) -> int:

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokzoo.generators.base import Text, join
-from tokzoo.generators.gpt.model import Gpt
+from tokzoo.generators.conditions import Text, join
 from tokzoo.generators.gpt.weights import read_config
 from tokzoo.generators.sampling import guide, keep_likely
 from tokzoo.golden import Case, build
@@ -14,7 +13,6 @@ from tokzoo.golden import Case, build
 
 def run(case: Case) -> dict[str, Tensor]:
     model: Any = build(case, read_config(case.config))
-    assert isinstance(model, Gpt)
     condition: Any = case.image("cond")
     if model.config.text_tokens:
         condition = Text(condition, case.image("emb_mask").bool())
@@ -30,7 +28,6 @@ def run(case: Case) -> dict[str, Tensor]:
             guided_tokens=last + 2 if last >= 0 else None,
             temperature=0,
         )
-        assert made.indices is not None
         ours[name] = made.indices.int()
     if "cfg_logits_on_cfg_path" in case.recorded:
         both = model.logits(ours["gen_cfg"].long().repeat(2, 1), join(condition, model.null(condition)))

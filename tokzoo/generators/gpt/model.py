@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.generators.base import Autoregressive, Condition, Labels, Text
+from tokzoo.generators.autoregressive import Autoregressive
+from tokzoo.generators.conditions import Condition, Labels, Text
 from tokzoo.generators.gpt.config import GptConfig
 from tokzoo.layers.causal import CausalAttention, KvCache, RmsNorm, grid_rotations
 from tokzoo.layers.normed_transformer import SwiGlu
@@ -111,8 +112,8 @@ class Gpt(Autoregressive):
         null: Tensor = self.condition_embed.null  # type: ignore[assignment]
         return Text(null.to(condition.features).expand_as(condition.features), condition.valid)
 
-    def logits(self, indices: Tensor, condition: Condition) -> Tensor:
-        hidden = self._forward(indices[:, :-1], condition, None)
+    def logits(self, ids: Tensor, condition: Condition) -> Tensor:
+        hidden = self._forward(ids[:, :-1], condition, None)
         return self.head(hidden[:, self.config.condition_tokens - 1 :]).float()
 
     def next_logits(self, fresh: Tensor, condition: Condition, caches: list[KvCache]) -> Tensor:

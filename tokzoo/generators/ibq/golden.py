@@ -4,15 +4,12 @@ from typing import Any
 
 from torch import Tensor
 
-from tokzoo.generators.ibq.model import IbqGpt
 from tokzoo.generators.ibq.weights import read_config
 from tokzoo.golden import Case, build
 
 
 def run(case: Case) -> dict[str, Tensor]:
     model: Any = build(case, read_config(case.config))
-    assert isinstance(model, IbqGpt)
     labels = case.image("class").flatten()
     made = model.sample(labels, guidance=case.settings["gen_cfg"]["cfg_scale"], temperature=0)
-    assert made.indices is not None
     return {"logits": model.logits(case.image("tokens"), labels), "gen_cfg": made.indices}

@@ -5,7 +5,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.generators.base import Condition
+from tokzoo.generators.conditions import Condition
 from tokzoo.generators.gpt.config import GptConfig
 from tokzoo.generators.gpt.model import Gpt, GptBlock
 from tokzoo.layers.causal import KvCache, RmsNorm

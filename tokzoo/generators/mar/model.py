@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokzoo.generators.base import Labels, size
+from tokzoo.generators.conditions import Labels, size
 from tokzoo.generators.mar.config import MarConfig
 from tokzoo.generators.mar.head import DiffusionHead
 from tokzoo.generators.masked_backbone import Asked, MaskedGenerator, at_places

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tokzoo.generators.base import Text
+from tokzoo.generators.conditions import Text
 
 SCORE = 6.5  # what the authors ask for
 

@@ -29,6 +29,7 @@ class MaskgenVqConfig(MaskgenConfig):
 
     codebook_size: int = 8192
     num_classes: int = 1000
+    slots: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

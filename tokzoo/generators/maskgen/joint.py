@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.generators.base import Text
+from tokzoo.generators.conditions import Text
 from tokzoo.layers.transformer import TanhMlp
 
 

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.generators.base import Condition, Text
+from tokzoo.generators.conditions import Condition, Text
+from tokzoo.generators.fill_in import FillIn, Filling
 from tokzoo.generators.mar.model import Mar
 from tokzoo.generators.masked_backbone import at_places
 from tokzoo.generators.maskgen.caption import Caption, packed, paired_waves, stacked_waves
 from tokzoo.generators.maskgen.config import MaskgenConfig, MaskgenKlConfig, MaskgenVqConfig
 from tokzoo.generators.maskgen.joint import JointTransformer
-from tokzoo.generators.maskgit.model import FillIn
-from tokzoo.generators.sampling import Schedule, guidance_at
+from tokzoo.generators.sampling import guidance_at
 from tokzoo.tokens import Sequence, TokenSpec
 
 FIRST_GUIDANCE = 2.0  # the authors' s grows from 1, and is that of c + s (c - u)
@@ -92,18 +92,18 @@ class MaskgenVq(Captioned, FillIn):
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.trunc_normal_(module.weight, std=0.02)
 
-    def logits(self, indices: Tensor, condition: Condition) -> Tensor:
+    def logits(self, ids: Tensor, condition: Condition) -> Tensor:
         assert isinstance(condition, Text)
         waves = stacked_waves(condition.valid, self.config.score_dim)
-        hidden = self.transformer(self.embed(indices) + self.positions[: indices.shape[1]], condition, waves)
+        hidden = self.transformer(self.embed(ids) + self.positions[: ids.shape[1]], condition, waves)
         return F.linear(hidden, self.embed.weight[: self.config.codebook_size]).float()
 
-    def strength(self, step: int, num_steps: int, guidance: float, schedule: Schedule, power: float) -> float:
+    def strength(self, step: int, how: Filling) -> float:
         """As published with `power_cosine`: from 2 on, and whole in the last step."""
-        if schedule != "power_cosine":
-            return super().strength(step, num_steps, guidance, schedule, power)
-        grown = guidance_at((step + 1) / num_steps, 2.0, schedule, power) - 1  # 0 to 1
-        return FIRST_GUIDANCE + (guidance - FIRST_GUIDANCE) * grown
+        if how.guidance_schedule != "power_cosine":
+            return super().strength(step, how)
+        grown = guidance_at((step + 1) / how.num_steps, 2.0, how.guidance_schedule, how.guidance_power) - 1  # 0 to 1
+        return FIRST_GUIDANCE + (how.guidance - FIRST_GUIDANCE) * grown
 
 
 class KlBackbone(nn.Module):

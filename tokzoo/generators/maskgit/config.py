@@ -11,6 +11,8 @@ class MaskgitConfig:
     Args:
         codebook_size, num_tokens, grid: what it makes: codes, in a row, or on a grid of (height, width).
         null_class: whether "no class" is a class of its own.
+        slots: values of each code of a token, where tokens have several: `codebook_size`, `num_tokens` and `grid` are
+            then of words (tokzoo.generators.words).
         backbone: `bert`: norms after each branch; `uvit`: norms before, and long skips between the halves.
         depth: blocks; a `uvit` has one more, in the middle.
     """
@@ -25,6 +27,7 @@ class MaskgitConfig:
     depth: int = 24
     num_heads: int = 16
     mlp_dim: int = 3072
+    slots: tuple[int, ...] = ()
 
 
 TITOK_L32 = MaskgitConfig()

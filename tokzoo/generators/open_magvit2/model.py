@@ -5,12 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokzoo.generators.base import Condition, Labels, drop, join, repeat, score, size
+from tokzoo.generators.conditions import Condition, Labels, join, repeat, size
 from tokzoo.generators.gpt.model import Gpt, GptBlock
 from tokzoo.generators.open_magvit2.config import OpenMagvit2ArConfig
-from tokzoo.generators.sampling import check_knobs, draw, guide
+from tokzoo.generators.sampling import check_knobs, draw, guide, score
+from tokzoo.generators.words import Words
 from tokzoo.layers.causal import KvCache, RmsNorm
-from tokzoo.tokens import Tokens, TokenSpec
+from tokzoo.tokens import Grid, Tokens, TokenSpec
 
 Each = float | tuple[float, ...]  # one for all parts, or one for each
 
@@ -82,12 +83,20 @@ class OpenMagvit2Gpt(Gpt):
 
     @classmethod
     def fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
-        fields = super().fields_for(spec)
-        bits = (fields["codebook_size"] - 1).bit_length()
-        if fields["grid"] is None or fields["codebook_size"] != 2**bits or bits < 2:
-            raise ValueError(f"{cls.__name__} makes words of bits on a grid; this tokenizer's: {spec.levels}")
+        values = spec.levels[0] if spec.levels is not None and len(spec.levels) == 1 else 0
+        bits = values.bit_length() - 1
+        if bits < 2 or values != 2**bits or not isinstance(spec.layout, Grid):
+            raise ValueError(
+                f"{cls.__name__} makes one code of whole bits a token, on a grid; this tokenizer's codes have "
+                f"{spec.levels} values, on {spec.layout}"
+            )
         first = max(1, bits // 3)  # as 6 is of 18
-        return fields | dict(slot_bits=(first, bits - first))
+        return dict(codebook_size=values, slot_bits=(first, bits - first), **cls.place_for(spec, 1))
+
+    @property
+    def words(self) -> Words:
+        """One a token; parts are within."""
+        return Words((self.config.codebook_size,), (self.config.codebook_size,))
 
     def _new_embed(self) -> nn.Module:
         return SlotEmbedding(self.config.slot_bits, self.config.width)
@@ -100,7 +109,7 @@ class OpenMagvit2Gpt(Gpt):
         for output in self.head.outputs:
             nn.init.zeros_(output.weight)  # type: ignore[arg-type]
 
-    def logits(self, indices: Tensor, condition: Condition) -> Tensor:
+    def logits(self, ids: Tensor, condition: Condition) -> Tensor:
         raise TypeError("logits of all values of a whole token are never made; part_logits gives those of its parts")
 
     def part_logits(self, indices: Tensor, condition: Condition) -> list[Tensor]:
@@ -112,22 +121,8 @@ class OpenMagvit2Gpt(Gpt):
         said = self.head(sequence, self._part_rotations()).unflatten(0, indices.shape)
         return [output(said[:, :, slot]).float() for slot, output in enumerate(self.head.outputs)]
 
-    def log_prob(self, tokens: Tokens, labels: Labels) -> Tensor:
-        indices, condition = self._pair(tokens, labels)
-        return self._scores(indices, condition).sum(1)
-
-    def loss(  # type: ignore[override]
-        self, tokens: Tokens, labels: Labels, *, label_dropout: float = 0.0, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Mean of -log p over all tokens, in nats; a share of the samples is shown no condition."""
-        indices, condition = self._pair(tokens, labels)
-        if label_dropout:
-            condition = drop(condition, self.null(condition), label_dropout, generator)
-        return -self._scores(indices, condition).mean()
-
-    def _scores(self, indices: Tensor, condition: Condition) -> Tensor:
-        """log p of each token, (B, L)."""
-        logits, parts = self.part_logits(indices, condition), self.embed.split(indices)
+    def scores(self, ids: Tensor, condition: Condition) -> Tensor:
+        logits, parts = self.part_logits(ids, condition), self.embed.split(ids)
         return torch.stack([score(each, part) for each, part in zip(logits, parts, strict=True)]).sum(0)
 
     @torch.no_grad()

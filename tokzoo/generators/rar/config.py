@@ -10,6 +10,8 @@ class RarConfig:
     Args:
         codebook_size, num_tokens, grid: what it makes: codes, in a row, or on a grid of (height, width).
         null_class: whether "no class" is a class of its own.
+        slots: values of each code of a token, where tokens have several: `codebook_size`, `num_tokens` and `grid` are
+            then of words (tokzoo.generators.words).
         extra_positions: rows of the two position tables, and of the table of steps, that are stored and never read.
     """
 
@@ -23,6 +25,7 @@ class RarConfig:
     num_heads: int = 16
     mlp_dim: int = 3072
     extra_positions: tuple[int, int] = (1022, 98)
+    slots: tuple[int, ...] = ()
 
 
 RAR_B = RarConfig()

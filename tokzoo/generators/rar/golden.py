@@ -12,7 +12,6 @@ from tokzoo.golden import Case, build
 
 def run(case: Case) -> dict[str, Tensor]:
     model: Any = build(case, read_config(case.config))
-    assert isinstance(model, Rar)
     ids, orders = case.image("ids"), case.image("orders")
     labels = model.condition(case.image("labels_class"))
     ours = {
@@ -32,7 +31,6 @@ def run(case: Case) -> dict[str, Tensor]:
             guidance_power=knobs["guidance_scale_pow"],
             temperature=0,
         )
-        assert made.indices is not None
         ours[name] = made.indices
     return ours
 

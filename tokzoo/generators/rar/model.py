@@ -4,8 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.generators.base import Autoregressive, Condition, Labels, drop, score
+from tokzoo.generators.autoregressive import Autoregressive
+from tokzoo.generators.conditions import Condition, Labels, drop
 from tokzoo.generators.rar.config import RarConfig
+from tokzoo.generators.sampling import score
 from tokzoo.layers.causal import CausalAttention, KvCache
 from tokzoo.layers.transformer import Mlp
 from tokzoo.tokens import Tokens
@@ -54,11 +56,11 @@ class Rar(Autoregressive):
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.trunc_normal_(module.weight, std=0.02)
 
-    def logits(self, indices: Tensor, condition: Condition, orders: Tensor | None = None) -> Tensor:
-        """Indices (B, L), raster, -> (B, L, V), float32; with `orders` (B, L), row k says of token orders[k]."""
+    def logits(self, ids: Tensor, condition: Condition, orders: Tensor | None = None) -> Tensor:
+        """Ids (B, W), raster, -> (B, W, V), float32; with `orders` (B, W), row k says of word orders[k]."""
         if orders is None:
-            orders = torch.arange(indices.shape[1], device=indices.device).expand_as(indices)
-        fresh = indices.gather(1, orders)[:, :-1]
+            orders = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        fresh = ids.gather(1, orders)[:, :-1]
         return self.head(self._forward(fresh, condition, orders, None)[:, 1:]).float()
 
     def next_logits(self, fresh: Tensor, condition: Condition, caches: list[KvCache]) -> Tensor:
@@ -80,15 +82,16 @@ class Rar(Autoregressive):
         label_dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Mean of -log p over all tokens, in nats; `random_orders` is the share of samples read in one, not raster."""
-        indices, condition = self._pair(tokens, labels)
+        """Mean of -log p over all words, in nats; `random_orders` is the share of samples read in one, not raster."""
+        ids, condition = self._pair(tokens, labels)
         if label_dropout:
             condition = drop(condition, self.null(condition), label_dropout, generator)
-        keys = torch.rand(indices.shape, device=indices.device, generator=generator)
-        shuffled = torch.rand(len(indices), 1, device=indices.device, generator=generator) < random_orders
-        raster = torch.arange(indices.shape[1], device=indices.device).expand_as(indices)
+        keys = torch.rand(ids.shape, device=ids.device, generator=generator)
+        shuffled = torch.rand(len(ids), 1, device=ids.device, generator=generator) < random_orders
+        raster = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         orders = torch.where(shuffled, keys.argsort(dim=1), raster)
-        return -score(self.logits(indices, condition, orders), indices.gather(1, orders)).mean()
+        logits = self._possible(self.logits(ids, condition, orders), orders)
+        return -score(logits, ids.gather(1, orders)).mean()
 
     def _forward(self, fresh: Tensor, condition: Condition, orders: Tensor, caches: list[KvCache] | None) -> Tensor:
         """Start and class, if the caches do not hold them, and tokens (B, n) in their order -> what the head reads.

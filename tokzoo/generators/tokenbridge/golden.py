@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from tokzoo.generators.base import score
 from tokzoo.generators.mar.golden import as_maps, as_tokens, known_places
 from tokzoo.generators.masked_backbone import at_places
+from tokzoo.generators.sampling import score
 from tokzoo.generators.tokenbridge.model import TokenBridge
 from tokzoo.generators.tokenbridge.weights import read_config
 from tokzoo.golden import Case, build

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokzoo.generators.base import Labels, score
+from tokzoo.generators.conditions import Labels
 from tokzoo.generators.masked_backbone import Asked, MaskedGenerator
-from tokzoo.generators.sampling import Schedule
+from tokzoo.generators.sampling import Schedule, score
 from tokzoo.generators.tokenbridge.config import TokenBridgeConfig
 from tokzoo.generators.tokenbridge.head import DimensionHead
 from tokzoo.parts import check_indices

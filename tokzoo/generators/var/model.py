@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.generators.base import Autoregressive, Condition, Labels, join, repeat, size
-from tokzoo.generators.sampling import Schedule, check_knobs, draw, guidance_at, guide
+from tokzoo.generators.autoregressive import Autoregressive
+from tokzoo.generators.conditions import Condition, Labels, join, repeat, size
+from tokzoo.generators.sampling import Knobs, guide
 from tokzoo.generators.var.config import VarConfig
+from tokzoo.generators.words import Words
 from tokzoo.layers.causal import KvCache
 from tokzoo.layers.transformer import TanhMlp
 from tokzoo.quantizers.multi_scale import MultiScaleQuantizer
@@ -120,6 +122,11 @@ class Var(Autoregressive):
     # what it says of itself
 
     @property
+    def words(self) -> Words:
+        """One a token."""
+        return Words((self.config.codebook_size,), (self.config.codebook_size,))
+
+    @property
     def layout(self) -> Pyramid:
         """All scales."""
         return Pyramid(tuple((side, side) for side in self.config.scales))
@@ -216,49 +223,42 @@ class Var(Autoregressive):
         labels: Labels,
         *,
         num_samples: int = 1,
-        guidance: float = 1.0,
-        guidance_schedule: Schedule = "linear",
-        guidance_power: float = 1.0,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
         num_scales: int | None = None,
         given: Tokens | None = None,
         generator: torch.Generator | None = None,
+        **knobs: Any,
     ) -> Tokens:
         """Draws `num_samples` of each label, those of one label together.
 
         Args:
             labels: class labels.
-            guidance: u + guidance * (c - u) on logits, 1 = off. `guidance_schedule`, `guidance_power`: how it grows
-                along the scales, which it reaches at the last.
-            temperature: divides logits; 0 takes the likeliest token.
-            top_k, top_p: of these tokens only.
             num_scales: how many to make; by default all.
             given: tokens to keep, of whole leading scales, where their `valid` is set: one sample for all or one for
                 each. Half of every plane leaves the other half to be made.
+            knobs: of `Knobs`: guidance=, which grows linearly along the scales and is reached at the last, unless
+                guidance_schedule= says otherwise, guidance_power=, temperature=, top_k=, top_p=.
 
         Raises:
+            TypeError: an unknown knob.
             ValueError: a label or knob out of range, guidance without a null class, given tokens that do not fit, or
                 logits that are not finite: the layer and the scale are named.
         """
-        check_knobs(guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p)
+        how = Knobs(**{"guidance_schedule": "linear", **knobs})
         condition = repeat(self.condition(labels), num_samples)
         layout = self._leading(num_scales)
         count, length, last = size(condition), layout.num_tokens, len(layout.scales) - 1
         kept, known = self._kept(given, count, length)
-        asked = join(condition, self.null(condition)) if guidance != 1 else condition
+        asked = join(condition, self.null(condition)) if how.guided else condition
         caches = self.new_caches(size(asked), length)
         indices = kept
         broken = torch.full((), last + 1, device=self.device)  # the first scale with logits that are not finite
         begun = 0
         for number, (height, width) in enumerate(layout.scales):
             logits = self.next_logits(indices[:, :begun], asked, caches)
-            if guidance != 1:
-                share = number / max(len(self.config.scales) - 1, 1)
-                logits = guide(logits, guidance_at(share, guidance, guidance_schedule, guidance_power))
+            if how.guided:
+                logits = guide(logits, how.guidance_at(number / max(len(self.config.scales) - 1, 1)))
             broken = torch.where(logits.isfinite().all(), broken, broken.clamp(max=number))
-            drawn = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+            drawn = how.draw(logits, generator)
             end = begun + height * width
             own = torch.where(known[:, begun:end], kept[:, begun:end], drawn)
             indices = torch.cat([indices[:, :begun], own, kept[:, end:]], dim=1)
