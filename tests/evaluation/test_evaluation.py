@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from tokzoo.evaluation.protocol import (
     Network,
     Perturbation,
     Protocol,
+    Published,
     list_protocols,
     load_protocol,
     parse_protocol,
@@ -26,7 +25,6 @@ from tokzoo.evaluation.results import check_comparable, read_result, read_result
 from tokzoo.evaluation.samples import Blank, generated, is_samples, open_samples
 from tokzoo.evaluation.scoring import Share, Work, rounded
 from tokzoo.evaluation.subjects import Subject, load_subject, perturbed, tokenizer_subject
-from tokzoo.registry import Score as Published
 
 SIZE, COUNT = 32, 22
 
@@ -99,7 +97,8 @@ def test_any_field_that_changes_a_number_changes_the_hash_and_comparison_is_refu
 
 
 def test_names_and_words_are_no_part_of_the_hash():
-    assert protocol(name="other", about="else", published_as=("x",)).sha256 == protocol().sha256
+    published = (Published(texts=("theirs",), scores={"PSNR": "psnr"}),)
+    assert protocol(name="other", about="else", published=published).sha256 == protocol().sha256
 
 
 @pytest.mark.parametrize("name", list_protocols())
@@ -146,28 +145,6 @@ def test_processes_share_the_batches_and_change_no_number(tmp_path, tokenizer):
     whole = evaluated(tokenizer, tmp_path / "a", chosen=plain)
     assert evaluated(tokenizer, tmp_path / "b", chosen=plain, share=Share(1, 2)) is None
     assert evaluated(tokenizer, tmp_path / "b", chosen=plain, share=Share(0, 2)).scores == whole.scores
-
-
-@pytest.mark.slow
-def test_two_processes_of_accelerate_give_the_numbers_of_one(tmp_path):
-    """By torchrun, through which accelerate launch starts them on GPUs; for CPUs it wants MPI."""
-    (tmp_path / "photos").mkdir()
-    for index in range(10):
-        Image.fromarray(Pictures()[index]).save(tmp_path / "photos" / f"{index}.png")
-    wanted = PROTOCOL.replace("count: 3", "count: 10").replace("[psnr, ssim]", "[psnr, fd]")
-    (tmp_path / "mine.yaml").write_text(f"{wanted}extractor: {{name: effnet_lite0, settings: {{side: 32}}}}\n")
-    command = ["eval", "mean_image", "--data", str(tmp_path / "photos"), "--protocol", str(tmp_path / "mine.yaml")]
-    command += ["--batch_size", "3", "--out"]
-    assert main([*command, str(tmp_path / "one")]) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "tokzoo.cli.main"]
-    done = subprocess.run([*launch, *command, str(tmp_path / "two")], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    one, two = (read_result(tmp_path / folder / "mine" / "mean_image.json") for folder in ("one", "two"))
-    assert two.images == one.images
-    assert two.scores.keys() == one.scores.keys()
-    for name, score in one.scores.items():  # features differ in their last bits where threads share the sums
-        found = two.scores[name]
-        assert (found.value, found.low, found.high) == pytest.approx((score.value, score.low, score.high), rel=1e-5)
 
 
 def test_the_identity_is_perfect_and_noise_is_far(tmp_path):
@@ -308,18 +285,6 @@ def test_weights_of_the_extractor_that_are_not_the_protocols_are_a_departure(tmp
     wanted = Network(name="effnet_lite0", settings={"side": SIZE}, weights_sha256="0123")
     result = evaluated(load_subject("identity"), tmp_path, chosen=protocol(metrics=("fd",), extractor=wanted))
     assert result.departures == ["weights 579344248a93 of effnet_lite0 instead of 0123"]
-
-
-def test_published_numbers_stand_beside_measured_ones_only_under_their_protocol(tmp_path):
-    plain = protocol(metrics=("psnr",), extractor=None, published_as=("theirs",))
-    result = evaluated(load_subject("mean_image"), tmp_path, chosen=plain)
-    fewer = dataclasses.replace(result, departures=["8 images instead of 22"])
-    scores = [Published(metric="PSNR", value=20.0, protocol=text) for text in ("theirs", "another")]
-    lines = run.published_lines(result, plain, scores)
-    assert "PSNR 20 (theirs): measured" in lines[0]
-    assert "the protocol has no hash" in lines[0]
-    assert "another protocol than tiny, not comparable" in lines[1]
-    assert "not comparable, for this run has 8 images instead" in run.published_lines(fewer, plain, scores)[0]
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tokzoo
 from tokzoo.evaluation.protocol import Protocol
+from tokzoo.evaluation.published import registered_scores
 from tokzoo.evaluation.run import open_photos
 from tokzoo.evaluation.samples import (
     Blank,
@@ -51,8 +52,11 @@ def open_evaluation(
         guidance: of a generator; None: as it was published.
 
     Raises:
-        ValueError: no photos for a tokenizer, or an option that has no meaning for what is evaluated.
+        ValueError: a protocol by which tokzoo does not measure, no photos for a tokenizer, or an option that has no
+            meaning for what is evaluated.
     """
+    if protocol.elsewhere:
+        raise ValueError(f"tokzoo does not measure by protocol {protocol.name}: {protocol.elsewhere}")
     if caption is not None:
         protocol = replace(protocol, caption=caption)
     samples, generator = is_samples(name), is_generator(name)
@@ -65,13 +69,24 @@ def open_evaluation(
         if protocol.images.count is None:
             raise ValueError(f"protocol {protocol.name} does not say how many images a generator is to make")
         pipe = tokzoo.pipeline(name) if device == "cpu" else tokzoo.pipeline(name, device=device)
-        subject = generator_subject(pipe, name, protocol, guidance=guidance)
+        subject = replace(
+            generator_subject(pipe, name, protocol, guidance=guidance),
+            scores=registered_scores(pipe.generator.name),
+            unlike="" if guidance is None else f"guidance {guidance:g} instead of the published one",
+        )
         return Opened(subject, Blank(protocol.images.count, protocol.image_size), protocol, reference)
     if not data:
         raise ValueError(f"protocol {protocol.name} is of {protocol.images.set}: say where it lies with --data")
     photos = open_photos(data, protocol)
     captions = _captions(protocol.caption, photos.labels)
-    subject = load_subject(name, file=file, captions=captions, perturbation=protocol.perturbation, device=device)
+    subject = load_subject(
+        name,
+        file=file,
+        captions=captions,
+        encoding=protocol.encoding,
+        perturbation=protocol.perturbation,
+        device=device,
+    )
     if caption and not subject.reads_text:
         raise ValueError(f"{subject.name} reads no text: leave the caption out")
     return Opened(subject, photos, protocol)

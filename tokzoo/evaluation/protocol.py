@@ -201,13 +201,21 @@ class Protocol:
         if bool(self.metrics) == bool(self.elsewhere):
             raise ValueError(f"protocol {self.name!r} needs metrics, or says in `elsewhere` why it has none")
         if self.perturbation is not None and self.encoding:
-            raise ValueError(f"protocol {self.name!r} exchanges tokens: it cannot ask for {', '.join(self.encoding)} too")
+            raise ValueError(
+                f"protocol {self.name!r} exchanges tokens: it cannot ask for {', '.join(self.encoding)} too"
+            )
 
     @property
     def encoding(self) -> dict[str, int | float]:
         """What a tokenizer is asked for besides tokens of an image."""
         asked = {"num_tokens": self.num_tokens, "max_error": self.max_error}
         return {name: value for name, value in asked.items() if value is not None}
+
+    @property
+    def asked(self) -> dict[str, int | float | str]:
+        """What of tokens, sizes and labels is not the usual, for people to see beside the numbers."""
+        sizes = {} if self.judged_size is None else {"image_size": self.image_size, "judged_size": self.judged_size}
+        return {**self.encoding, **sizes, **({} if self.labels == "in_turn" else {"labels": self.labels})}
 
     @property
     def compared_size(self) -> int:

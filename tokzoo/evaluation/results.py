@@ -24,6 +24,7 @@ class Result:
         subject, kind: what was evaluated: `tokenizer`, `codec`, `sanity`, `samples`.
         weights: hash of each part's weights.
         protocol, protocol_sha256: by which it was measured.
+        asked: what that asks of tokens and sizes, where it is not the usual: `num_tokens`, `judged_size`, ...
         images: count, and the sha256 of their pixels after the crop; of samples also those of the reference set.
         departures: where data or weights were not the protocol's; empty if all were.
         scores: by full name.
@@ -41,6 +42,7 @@ class Result:
     departures: list[str]
     scores: dict[str, Score]
     notes: list[str] = field(default_factory=list)
+    asked: dict[str, Any] = field(default_factory=dict)
     seconds: float
     machine: str
     versions: dict[str, str]

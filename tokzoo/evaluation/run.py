@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -22,17 +22,8 @@ from tokzoo.evaluation.subjects import Reconstruction, Subject
 from tokzoo.evaluation.summary import FEW_IMAGES, Score, summarize
 from tokzoo.metrics.extractors import Extractor, build_extractor
 from tokzoo.metrics.statistics import Moments, Origin, load_moments
-from tokzoo.registry import Score as PublishedScore
 
-__all__ = ["Settings", "evaluate", "open_photos", "published_lines"]
-
-OF_INCEPTION = {
-    "FID": "fd_inception",
-    "rFID": "fd_inception",
-    "gFID": "fd_inception",
-    "pFID": "pfd_inception",
-    "IS": "is_inception",
-}
+__all__ = ["Settings", "evaluate", "open_photos"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +69,11 @@ def evaluate(
         reference_set: images to compare with, where the protocol's reference is not the photos themselves.
 
     Raises:
-        ValueError: a subject of another image size, fewer photos than the protocol's metrics can do with, a work folder
-            of another run, or reference statistics of another network.
+        ValueError: a protocol by which tokzoo does not measure, a subject of another image size, fewer photos than the
+            protocol's metrics can do with, a work folder of another run, or reference statistics of another network.
     """
+    if protocol.elsewhere:
+        raise ValueError(f"tokzoo does not measure by protocol {protocol.name}: {protocol.elsewhere}")
     if subject.image_size not in (None, protocol.image_size):
         raise ValueError(
             f"{subject.name} takes images of {subject.image_size} pixels, protocol {protocol.name} has "
@@ -131,6 +124,7 @@ def evaluate(
         weights=subject.weights,
         protocol=protocol.name,
         protocol_sha256=protocol.sha256,
+        asked=protocol.asked,
         images=images,
         departures=departures(protocol, images, extractor),
         scores=scores,
@@ -157,30 +151,6 @@ def departures(protocol: Protocol, images: Mapping[str, Any], extractor: Extract
     return found
 
 
-def published_lines(result: Result, protocol: Protocol, scores: Sequence[PublishedScore]) -> list[str]:
-    """Published numbers beside the measured ones; where the two cannot be compared, a line that says why."""
-    lines = []
-    for score in scores:
-        name = _our_name(score.metric, protocol)
-        ours = result.scores.get(name)
-        said = f"published {score.metric} {score.value:g} ({score.protocol})"
-        if score.protocol not in protocol.published_as:
-            lines.append(f"{said}: another protocol than {protocol.name}, not comparable")
-        elif ours is None:
-            lines.append(f"{said}: not measured here")
-        elif result.departures:
-            lines.append(f"{said}: not comparable, for this run has {'; '.join(result.departures)}")
-        else:
-            unsure = "" if protocol.images.sha256 else ", if these are its images: the protocol has no hash of them"
-            lines.append(f"{said}: measured {ours.value:.4g}{unsure}")
-    return lines
-
-
-def _our_name(metric: str, protocol: Protocol) -> str:
-    """FID is the distance of Inception's features, and of no other's."""
-    return OF_INCEPTION.get(metric, protocol.label(metric.lower()))
-
-
 def _extractor(protocol: Protocol, settings: Settings) -> Extractor | None:
     network = protocol.extractor
     if network is None:
@@ -195,7 +165,8 @@ def _reference(
         return None, None
     if settings.reference is None:
         raise ValueError(f"protocol {protocol.name} compares with {protocol.reference}: name that file by --reference")
-    expect = Origin(extractor=extractor.name, weights_sha256=extractor.weights_sha256, image_size=protocol.image_size)
+    seen = protocol.compared_size
+    expect = Origin(extractor=extractor.name, weights_sha256=extractor.weights_sha256, image_size=seen)
     spatial = load_moments(settings.reference, expect=expect, spatial=True) if "sfd" in protocol.metrics else None
     return load_moments(settings.reference, expect=expect), spatial
 
@@ -205,7 +176,7 @@ def _reference_arrays(
 ) -> dict[str, npt.NDArray[Any]]:
     """Features and digests of a set of images, by a pass of its own that is resumed likewise."""
     subject = Subject(name="reference", kind="samples", reconstruct=lambda images, first: Reconstruction(images))
-    only = replace(protocol, metrics=("fd",), reference="set")
+    only = replace(protocol, metrics=("fd",), reference="set", image_size=protocol.compared_size, judged_size=None)
     batch_size = settings.batch_size
     work = Work(settings.work / "reference", describe(subject, only, _data_name(photos), len(photos), batch_size))
     return score_images(

@@ -10,6 +10,7 @@ from typing import Protocol as Interface
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from tokzoo import _finding, registry
@@ -101,8 +102,11 @@ def is_samples(name: str) -> bool:
     return path.suffix in (".npz", ".zip") or (path.is_dir() and not (path / "config.json").exists())
 
 
-def open_samples(path: str | Path, protocol: Protocol) -> Photos:
+def open_samples(path: str | Path, protocol: Protocol, *, size: int | None = None) -> Photos:
     """Samples of a folder, zip or .npz, as they are.
+
+    Args:
+        size: pixels of a side that they must have; None: the protocol's `image_size`.
 
     Raises:
         ValueError: samples of another size than the protocol's: resizing them is the user's to decide.
@@ -110,10 +114,10 @@ def open_samples(path: str | Path, protocol: Protocol) -> Photos:
     path = Path(path)
     samples: Photos = SampleArray(path) if path.suffix == ".npz" else ImageFolder(path)
     height, width = samples[0].shape[:2]
-    if (height, width) != (protocol.image_size, protocol.image_size):
+    size = protocol.image_size if size is None else size
+    if (height, width) != (size, size):
         raise ValueError(
-            f"protocol {protocol.name} is of {protocol.image_size}x{protocol.image_size} images; the samples of {path} "
-            f"are {height}x{width}"
+            f"protocol {protocol.name} is of {size}x{size} images; the samples of {path} are {height}x{width}"
         )
     return samples
 
@@ -124,7 +128,7 @@ def open_reference(path: str | Path, protocol: Protocol) -> Photos:
     Raises:
         ValueError: none is of such a class.
     """
-    images = open_samples(path, protocol)
+    images = open_samples(path, protocol, size=protocol.compared_size)
     labels = getattr(images, "labels", None)
     if protocol.classes is None or labels is None or not isinstance(images, ImageFolder):
         return images
@@ -166,7 +170,7 @@ def is_generator(name: str) -> bool:
 def generator_subject(
     pipe: Pipeline, name: str, protocol: Protocol, *, guidance: float | None = None, seed: int = 0
 ) -> Subject:
-    """Samples of a generator, each class of the protocol in turn.
+    """Samples of a generator: each class of the protocol in turn, or drawn, as its `labels` say.
 
     Args:
         pipe: asked for classes by their names, where it and the protocol know some, else by their numbers.
@@ -182,8 +186,11 @@ def generator_subject(
     options = {} if guidance is None else {"guidance": guidance}
 
     def generate(first: int, count: int) -> Tensor:
-        labels = [classes[number % len(classes)] for number in range(first, first + count)]
-        return pipe(labels, seed=(seed << 32) + first, **options).float().cpu()
+        places = [number % len(classes) for number in range(first, first + count)]
+        if protocol.labels == "drawn":
+            drawn = torch.Generator().manual_seed((seed << 32) + first)
+            places = torch.randint(len(classes), (count,), generator=drawn).tolist()
+        return pipe([classes[place] for place in places], seed=(seed << 32) + first, **options).float().cpu()
 
     called = name if guidance is None else f"{name} guidance {guidance:g}"
     halves = {half: getattr(pipe, half, None) for half in ("generator", "tokenizer")}

@@ -23,14 +23,17 @@ from tqdm import tqdm
 
 from tokzoo._files import replace_atomically, write_atomically
 from tokzoo.data.batches import Prefetcher
-from tokzoo.evaluation.protocol import CROPS, Protocol, Rounding
+from tokzoo.evaluation.crops import CROPS
+from tokzoo.evaluation.protocol import Protocol, Rounding
 from tokzoo.evaluation.subjects import Reconstruction, Subject
 from tokzoo.images import to_image
 from tokzoo.losses.perceptual import LpipsLoss, feature_distances
 from tokzoo.losses.reconstruction import psnr
 from tokzoo.metrics import ssim
+from tokzoo.metrics.dreamsim import DreamSim
 from tokzoo.metrics.extractors import Extracted, Extractor
 from tokzoo.metrics.rate_distortion import encode_as
+from tokzoo.metrics.resize import plain_bicubic
 
 __all__ = ["Share", "Work", "describe", "pixels_sha256", "rounded", "score_images"]
 
@@ -128,23 +131,26 @@ def score_images(
     measure = Measure(protocol, extractor, subject.levels, device)
     crop = CROPS[protocol.crop]
 
-    def squares(step: int) -> npt.NDArray[np.uint8] | None:
+    def squares(step: int) -> list[npt.NDArray[np.uint8]] | None:
+        """What the subject is given, and what it is compared with where that is of another size."""
         if step >= len(todo):
             return None
         chosen = range(todo[step] * batch_size, min(count, (todo[step] + 1) * batch_size))
-        return np.stack([np.asarray(crop(Image.fromarray(photos[index]), protocol.image_size)) for index in chosen])
+        read = [Image.fromarray(photos[index]) for index in chosen]
+        sizes = dict.fromkeys((protocol.image_size, protocol.compared_size))
+        return [np.stack([np.asarray(crop(photo, size)) for photo in read]) for size in sizes]
 
     bar = tqdm(total=len(mine), initial=len(mine) - len(todo), desc=subject.name, unit="batch", disable=share.rank > 0)
     with Prefetcher(squares, 0, depth=2, workers=1) as prepared, bar:
-        for step, pixels in prepared:
-            if pixels is None:
+        for step, cropped in prepared:
+            if cropped is None:
                 break
             first = todo[step] * batch_size
-            images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 255
+            given, *compared = (torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous() / 255 for pixels in cropped)
             with torch.no_grad():
-                made = subject.reconstruct(images, first)
-                arrays = measure(images, made)
-            arrays["digest"] = np.stack([_digest(square) for square in pixels])
+                made = subject.reconstruct(given, first)
+                arrays = measure(compared[0] if compared else given, made)
+            arrays["digest"] = np.stack([_digest(square) for square in cropped[0]])
             work.save(todo[step], arrays)
             bar.update()
     share.wait()
@@ -167,15 +173,19 @@ class Measure:
         self.extractor = extractor.to(device) if extractor is not None else None
         wanted = [net for net in ("vgg", "alex") if f"lpips_{net}" in protocol.metrics]
         self.lpips = {net: LpipsLoss(net).to(device) for net in wanted}  # type: ignore[arg-type]
+        self.dreamsim = DreamSim().to(device) if "dreamsim" in protocol.metrics else None
 
     def __call__(self, images: Tensor, made: Reconstruction) -> Arrays:
+        """Of originals (B, 3, S, S) at the size at which they are compared, and what was made of them."""
         protocol = self.protocol
-        if made.images.shape != images.shape:
+        given, ours = (len(images), 3, protocol.image_size, protocol.image_size), made.images
+        if ours.shape != given:
             raise ValueError(
-                f"reconstructions are {tuple(made.images.shape)}, the images {tuple(images.shape)}: the subject gives "
-                "another size back"
+                f"reconstructions are {tuple(ours.shape)}, the images {given}: the subject gives another size back"
             )
-        ours = rounded(made.images, protocol.rounding)
+        if protocol.judged_size is not None:
+            ours = plain_bicubic(ours.float(), (protocol.judged_size, protocol.judged_size))
+        ours = rounded(ours, protocol.rounding)
         arrays: Arrays = {}
         if "psnr" in protocol.metrics:
             arrays["psnr"] = psnr(ours, images).numpy()
@@ -183,8 +193,15 @@ class Measure:
             arrays["ssim"] = ssim.ssim(ours, images, rule=SSIM_RULES[protocol.ssim]).numpy()
         if "ms_ssim" in protocol.metrics:
             arrays["ms_ssim"] = ssim.ms_ssim(ours, images).numpy()
+        if "l1" in protocol.metrics:
+            arrays["l1"] = (ours - images).abs().mean((1, 2, 3)).numpy()
+        pair = [each.to(self.device) for each in (ours, images)]
+        if self.dreamsim is not None:
+            arrays["dreamsim"] = self.dreamsim(*pair).cpu().numpy()
+        if protocol.lpips_range == "unit":
+            pair = [(each + 1) / 2 for each in pair]  # of which LPIPS makes the images again
         for net, lpips in self.lpips.items():
-            arrays[f"lpips_{net}"] = lpips.distances(ours.to(self.device), images.to(self.device)).cpu().numpy()
+            arrays[f"lpips_{net}"] = lpips.distances(*pair).cpu().numpy()
         if self.extractor is not None:
             arrays |= self._extracted(self.extractor, ours, images)
         if made.indices is not None and "codes" in protocol.metrics:

@@ -1,8 +1,9 @@
 """What is evaluated: a tokenizer, or a stand-in whose score says how far a number can go. B batch, H W pixels."""
 
+import inspect
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,10 +16,11 @@ from torch import Tensor
 from tokzoo import hub
 from tokzoo.conditions.contract import helpers_of
 from tokzoo.evaluation.protocol import Perturbation
+from tokzoo.evaluation.published import registered_scores
 from tokzoo.images import to_image
 from tokzoo.metrics.rate_distortion import ARCHIVE, Codec, encode_as, header_bytes
 from tokzoo.quantizers.perturbation import PerturbedQuantizer, choose
-from tokzoo.registry import Score, find
+from tokzoo.registry import Score
 from tokzoo.token_files.identity import identify
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Tokens
@@ -56,6 +58,7 @@ class Subject:
         image_size: the only side that it takes, or None.
         reads_text: whether a caption changes what it gives.
         scores: published.
+        unlike: why these are not of what is evaluated, if so.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Subject:
     image_size: int | None = None
     reads_text: bool = False
     scores: tuple[Score, ...] = ()
+    unlike: str = ""
 
 
 def load_subject(
@@ -73,6 +77,7 @@ def load_subject(
     *,
     file: str | Path | None = None,
     captions: Captions | None = None,
+    encoding: Mapping[str, int | float] | None = None,
     perturbation: Perturbation | None = None,
     device: str = "cpu",
 ) -> Subject:
@@ -82,6 +87,11 @@ def load_subject(
     Args:
         file: the tokenizer's published weights, where they lie here already.
         captions: of the photos, for a tokenizer that reads text; None: empty ones.
+        encoding: what a tokenizer is asked for, as `tokenizer_subject` takes it.
+        perturbation: exchange tokens first.
+
+    Raises:
+        ValueError: something is asked for that the tokenizer cannot do.
     """
     if name in BASELINES:
         return Subject(name=name, kind="sanity", reconstruct=BASELINES[name])
@@ -91,43 +101,75 @@ def load_subject(
     tok = hub.from_pretrained(name, file=file, device=device)
     if tok.device.type == "cpu":
         tok.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions take a third less time
-    plain = tokenizer_subject(tok, Path(name).name, captions=captions)
-    return plain if perturbation is None else perturbed(tok, perturbation, captions=captions)
+    if perturbation is not None:
+        return perturbed(tok, perturbation, captions=captions)
+    return tokenizer_subject(tok, Path(name).name, captions=captions, encoding=encoding)
 
 
-def tokenizer_subject(tok: VisualTokenizer, name: str | None = None, *, captions: Captions | None = None) -> Subject:
+def tokenizer_subject(
+    tok: VisualTokenizer,
+    name: str | None = None,
+    *,
+    captions: Captions | None = None,
+    encoding: Mapping[str, int | float] | None = None,
+) -> Subject:
     """A tokenizer that is loaded.
+
+    Args:
+        encoding: `num_tokens` and `max_error`, as `encode` takes them; of any tokenizer whose prefixes decode,
+            `num_tokens` are the first ones.
 
     Raises:
         ImportError: the package of a network that computes what it needs besides pixels is missing.
+        ValueError: something is asked for that the tokenizer cannot do.
     """
     full = tok.name or name or type(tok).__name__
-    scores: tuple[Score, ...] = ()
-    if tok.name is not None and (entry := find(tok.name)[1]) is not None:
-        scores = entry.scores
     return Subject(
         name=full,
         kind="tokenizer",
-        reconstruct=_round_trip(tok, captions),
+        reconstruct=_round_trip(tok, captions, encoding or {}),
         weights=dict(identify(tok).weights),
         levels=tok.token_spec.levels,
         image_size=tok.image_size if tok.multiple_of is None else None,
         reads_text=any(condition.helper for condition in tok.conditions.values()),
-        scores=scores,
+        scores=registered_scores(tok.name),
     )
 
 
-def _round_trip(tok: VisualTokenizer, captions: Captions | None) -> Callable[[Tensor, int], Reconstruction]:
+def _round_trip(
+    tok: VisualTokenizer, captions: Captions | None, encoding: Mapping[str, int | float]
+) -> Callable[[Tensor, int], Reconstruction]:
     conditions = _conditions(tok, captions)
+    encode = _encoder(tok, encoding)
 
     def reconstruct(images: Tensor, first: int) -> Reconstruction:
         images = images.to(tok.device)
         given = conditions(images, first)
-        tokens = tok.encode(images, **given)
+        tokens = encode(images, given)
         generator = torch.Generator(tok.device).manual_seed(first)  # for decoders that draw: the same at any restart
-        return _of_tokens(tok, tokens, tok.decode(tokens, generator=generator, **given))
+        return _of_tokens(tok, tokens, tok.decode(tokens, generator=generator, clamp=False, **given))
 
     return reconstruct
+
+
+def _encoder(tok: VisualTokenizer, encoding: Mapping[str, int | float]) -> Callable[[Tensor, dict[str, Any]], Tokens]:
+    """`tok.encode` that gives as many tokens, or spends them for the error, as is asked for."""
+    taken = inspect.signature(tok.encode).parameters
+    options: dict[str, Any] = {name: value for name, value in encoding.items() if name in taken}
+    missing = encoding.keys() - options.keys()
+    name, (least, most) = tok.name or type(tok).__name__, tok.token_spec.lengths
+    if missing - {"num_tokens"} or (missing and not tok.token_spec.ordered):
+        raise ValueError(f"{name} cannot be asked for {', '.join(sorted(missing))}: choose another protocol")
+    if missing and not least <= encoding["num_tokens"] <= most:
+        raise ValueError(f"{name} decodes {least} to {most} tokens; asked for {encoding['num_tokens']}")
+
+    def encode(images: Tensor, given: dict[str, Any]) -> Tokens:
+        if options:  # what `prepare` made is for the usual number of tokens; encode makes it again
+            given = {name: value for name, value in given.items() if not tok.conditions[name].prepared}
+        tokens = tok.encode(images, **options, **given)
+        return tokens[:, : int(encoding["num_tokens"])] if missing else tokens
+
+    return encode
 
 
 def _conditions(tok: VisualTokenizer, captions: Captions | None) -> Callable[[Tensor, int], dict[str, Any]]:

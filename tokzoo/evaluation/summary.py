@@ -54,7 +54,7 @@ def summarize(
     """
     scores: dict[str, Score] = {}
     boot = protocol.bootstrap
-    for name in ("psnr", "ssim", "ms_ssim", "lpips_vgg", "lpips_alex", "perceptual"):
+    for name in ("psnr", "ssim", "ms_ssim", "l1", "lpips_vgg", "lpips_alex", "dreamsim", "perceptual"):
         if name in arrays:
             scores[protocol.label(name)] = mean_score(torch.from_numpy(arrays[name]), boot)
     if "features" in arrays:

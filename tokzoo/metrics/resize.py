@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["RESIZE_RULES", "antialiased_bicubic", "half_pixel_bilinear", "tf1_bilinear"]
+__all__ = ["RESIZE_RULES", "antialiased_bicubic", "half_pixel_bilinear", "plain_bicubic", "tf1_bilinear"]
 
 
 def tf1_bilinear(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -45,6 +45,15 @@ def antialiased_bicubic(images: Tensor, size: tuple[int, int]) -> Tensor:
         images (B, C, H, W) float in [0, 1] -> (B, C, *size)
     """
     return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def plain_bicubic(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """LlamaGen's rule for reconstructions and samples: bicubic, no antialiasing, neither clipped nor rounded.
+
+    Shapes:
+        images (B, C, H, W) float -> (B, C, *size)
+    """
+    return F.interpolate(images, size, mode="bicubic", align_corners=False)
 
 
 RESIZE_RULES: dict[str, Callable[[Tensor, tuple[int, int]], Tensor]] = {

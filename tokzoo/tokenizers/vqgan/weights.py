@@ -45,8 +45,8 @@ def read_gumbel_config(published: Mapping[str, Any]) -> VqganConfig | None:
     return None if config is None else replace(config, gumbel=True)
 
 
-VAL = "ImageNet val 50k against their reconstructions, 256x256; README of CompVis/taming-transformers"
-TRAIN = "ImageNet train against their reconstructions, 256x256; README of CompVis/taming-transformers"
+VAL = "reconstruction FID vs ImageNet val, 256x256; README of CompVis/taming-transformers"
+TRAIN = "reconstruction FID vs ImageNet train, 256x256; README of CompVis/taming-transformers"
 
 
 def _published(name: str, config: VqganConfig, folder: str, tag: str, val: float, train: float) -> Architecture:

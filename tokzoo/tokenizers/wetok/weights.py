@@ -34,7 +34,9 @@ def read_config(published: Mapping[str, Any]) -> WetokConfig | None:
 
 
 def _rfid(value: float) -> Score:
-    return Score(metric="rFID", value=value, protocol="zero-shot, ImageNet val 50k, 256x256; abstract of the paper")
+    return Score(
+        metric="rFID", value=value, protocol="zero-shot, ImageNet val 50k, 256x256; abstract of arXiv:2508.05599"
+    )
 
 
 def _published(name: str, config: WetokConfig, folder: str, tag: str, *scores: Score, note: str = "") -> Architecture:
