@@ -3,7 +3,8 @@
 usage: python -m eval.generator_checkpoint RUN NAME --photos labelled64/train.zip [--guidance 1 2 3] [--step N]
 
 The probe is linear, on features of EfficientNet-Lite0, and learns from real photos. It is asked of held-out photos, of
-their reconstructions by the generator's tokenizer, and of as many samples of each class at every guidance.
+their reconstructions by the generator's tokenizer, and of as many samples of each class at every guidance; where
+prefixes decode, of the first tokens of samples too.
 """
 
 import argparse
@@ -11,8 +12,11 @@ import csv
 import io
 import json
 import platform
+import shlex
+import sys
 import textwrap
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +38,7 @@ from tokzoo.training.export import averaged_model
 
 LICENCES = ("CC0-1.0", "CC-BY-2.0", "MIT", "CC-BY-4.0 (dataset grant)")
 MOST_PER_CLASS = 100  # photos that the probe learns from
-RESULTS = Path("eval/results")
+SHIPPED, RESULTS = Path("checkpoints"), Path("eval/results")
 
 
 class Judge:
@@ -86,6 +90,13 @@ def measure(pipe: Pipeline, photos: ImageFolder, guidances: list[float], per_cla
     for guidance in guidances:
         images = pipe(labels, num_samples=per_class, guidance=guidance, seed=0)
         shares[f"guidance {guidance:g}"] = judge.recognised(images, labels.repeat_interleave(per_class))
+    prefixes = {}
+    if pipe.tokenizer.token_spec.ordered:
+        truth = labels.repeat_interleave(per_class)
+        prefixes = {
+            str(length): float(judge.recognised(images, truth).mean())
+            for length, images in begun(pipe, labels, per_class)
+        }
     return {
         "held_out_photos": len(judge.kept),
         "samples_per_class": per_class,
@@ -95,11 +106,21 @@ def measure(pipe: Pipeline, photos: ImageFolder, guidances: list[float], per_cla
             for name, share in shares.items()
             if name.startswith("guidance")
         },
+        **({"first_tokens": prefixes} if prefixes else {}),
         "classes": {
             name: {kind: round(float(share[number]), 3) for kind, share in shares.items()}
             for number, name in enumerate(pipe.classes)
         },
     }
+
+
+@torch.no_grad()
+def begun(pipe: Pipeline, labels: Tensor, per_class: int) -> Iterator[tuple[int, Tensor]]:
+    """Samples as the generator makes them by default, of their first 1, 2, 4, ... tokens: how many, and the images."""
+    tokens = pipe.tokens(labels, num_samples=per_class, seed=0)
+    for length in (2**power for power in range(tokens.num_tokens.bit_length())):
+        rows = range(0, len(tokens), 64)
+        yield length, torch.cat([pipe.tokenizer.decode(tokens[row : row + 64, :length]) for row in rows])
 
 
 def attribution(archive: Path) -> str:
@@ -122,18 +143,19 @@ def main() -> None:
     parser.add_argument("--per_class", type=int, default=50)
     parser.add_argument("--step", type=int, help="of the checkpoint; by default the newest")
     parser.add_argument("--command", default="")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="elsewhere, eval/results stays as it is")
     arguments = parser.parse_args()
     photos = ImageFolder(arguments.photos, where={"licence": LICENCES}, label_column="class")
     model, checkpoint = averaged_model(arguments.run, step=arguments.step)
     model.name, model.sampling = arguments.name, json.loads(arguments.sampling)
-    folder = model.save_pretrained(Path("checkpoints") / arguments.name, dtype=torch.float16)
+    folder = model.save_pretrained(arguments.out / arguments.name, dtype=torch.float16)
     verify.record(folder)
     pipe = pipeline(folder)
     config = yaml.safe_load((arguments.run / "config.yaml").read_text())
     rows = [json.loads(line) for line in (arguments.run / "metrics.jsonl").read_text().splitlines()]
     held_out = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row}
     about = {
-        "command": f"python -m eval.generator_checkpoint {arguments.run} {arguments.name} --photos train.zip",
+        "command": told(arguments),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()} CPU, torch {torch.__version__}",
         "steps": checkpoint.step,
@@ -142,9 +164,25 @@ def main() -> None:
         "recognised": measure(pipe, photos, arguments.guidance, arguments.per_class),
     }
     write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
-    write_atomically(RESULTS / f"recognition_{arguments.name}.json", json.dumps(about, indent=2) + "\n")
+    if arguments.out == SHIPPED:
+        write_atomically(RESULTS / f"recognition_{arguments.name}.json", json.dumps(about, indent=2) + "\n")
     write_atomically(folder / "README.md", card(pipe, arguments, about, config))
     print(json.dumps(about["recognised"]["mean"] | about["recognised"]["of_reconstructions"], indent=2))
+
+
+def first_tokens(pipe: Pipeline, shares: dict[str, float]) -> str:
+    """What the first of a sample's tokens tell, in words."""
+    knobs = ", ".join(f"{name} {value:g}" for name, value in pipe.generator.sampling.items())
+    told = ", ".join(f"{share:.1%} after {length}" for length, share in shares.items())
+    return f"Tokens are ordered: of samples as it makes them by default ({knobs}) recognised are {told} tokens."
+
+
+def told(arguments: argparse.Namespace) -> str:
+    """The command that was run, with the photos' name alone."""
+    words = [word for word in sys.argv[1:] if word not in ("--command", arguments.command)]
+    return "python -m eval.generator_checkpoint " + shlex.join(
+        arguments.photos.name if word == str(arguments.photos) else word for word in words
+    )
 
 
 def card(pipe: Pipeline, arguments: argparse.Namespace, about: dict, config: dict) -> str:
@@ -153,6 +191,10 @@ def card(pipe: Pipeline, arguments: argparse.Namespace, about: dict, config: dic
     paper = hub.architecture_of(model).paper
     size, side = sum(value.numel() for value in model.parameters()), pipe.tokenizer.image_size
     table = "\n".join(f"| {name} | {share:.1%} |" for name, share in shares["mean"].items())
+    shorter = ""
+    if "first_tokens" in shares:
+        table += f"\n\n{textwrap.fill(first_tokens(pipe, shares['first_tokens']), 120)}"
+        shorter = "\nfirst = pipe(0, num_tokens=4, seed=0)  # any number of first tokens decodes"
     what = (
         f"A small {type(model).__name__} (arXiv:{paper}), trained by tokzoo: it makes the {model.config.num_tokens} "
         f"tokens of `{model.tokenizer}`, which decodes them to {side}x{side} photos, of {len(pipe.classes)} classes. "
@@ -183,7 +225,7 @@ tags: [visual-generator]
 import tokzoo
 
 pipe = tokzoo.pipeline("{arguments.name}")
-images = pipe(["{pipe.classes[6]}", "{pipe.classes[16]}"], num_samples=4, seed=0)
+images = pipe(["{pipe.classes[6]}", "{pipe.classes[16]}"], num_samples=4, seed=0){shorter}
 ```
 
 {textwrap.fill(f"Classes: {', '.join(pipe.classes)}.", 120)}

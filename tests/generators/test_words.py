@@ -1,0 +1,131 @@
+"""Any discrete tokenizer can be given a GPT, a RAR or a MaskGIT, however many codes its tokens have."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tokzoo
+from tests.helpers import families, some_conditions, some_images, tiny
+from tokzoo.generators import words
+from tokzoo.generators.gpt.config import TINY as GPT_TINY
+from tokzoo.generators.gpt.model import Gpt
+from tokzoo.generators.maskgit.config import TINY as MASKGIT_TINY
+from tokzoo.generators.maskgit.model import Maskgit
+from tokzoo.generators.rar.config import TINY as RAR_TINY
+from tokzoo.generators.rar.model import Rar
+from tokzoo.generators.words import Words
+from tokzoo.tokens import Grid, Grid3D, Pyramid, Sequence, Tokens
+
+SMALL = dict(width=32, depth=1, num_heads=2, num_classes=3)
+GENERATORS = {"gpt_b": {"multiple_of": 32}, "rar_b": {"mlp_dim": 64}, "maskgit_titok_l32": {"mlp_dim": 64}}
+DISCRETE = sorted(
+    name for name in families() if (spec := tiny(name).token_spec).levels and not isinstance(spec.layout, Pyramid)
+)
+
+
+@given(st.lists(st.integers(2, 300), min_size=1, max_size=5).map(tuple), st.integers(0, 1000))
+def test_codes_that_are_said_in_words_are_read_again(levels: tuple[int, ...], seed: int) -> None:
+    told = Words.for_levels(levels)
+    noise = torch.Generator().manual_seed(seed)
+    codes = torch.stack([torch.randint(level, (2, 3), generator=noise) for level in levels], dim=-1)
+    codes = codes.squeeze(-1)
+    ids = told.of(codes)
+    assert ids.shape == (2, 3 * len(told.sizes)) and ids.max() < told.vocabulary
+    assert torch.equal(told.codes(ids), codes)
+    assert not told.impossible().repeat(3, 1).expand(2, -1, -1).gather(2, ids.unsqueeze(-1)).any()
+
+
+def test_few_values_are_one_word_many_are_several_and_each_has_ids_of_its_own() -> None:
+    assert Words.for_levels((64000,)).sizes == (64000,)
+    assert Words.for_levels((8, 8)).of(torch.tensor([[[3, 1]]])).tolist() == [[11]]
+    assert Words.for_levels((4096, 4096)).of(torch.tensor([[[3, 1], [0, 5]]])).tolist() == [[3, 4097, 0, 4101]]
+    assert Words.for_levels((256,) * 8).vocabulary == 2048
+    assert Words.for_levels((2**24,)).of(torch.tensor([[5 + (7 << 12)]])).tolist() == [[5, 4096 + 7]]
+    sequence = Tokens(layout=Sequence(2), indices=torch.tensor([[[3, 1], [0, 5]]]), levels=(4096, 4096))
+    assert torch.equal(sequence.to_sequence(), Words.for_levels((4096, 4096)).of(sequence.indices))
+    with pytest.raises(ValueError, match="300000 values is too much"):
+        Words.for_levels((300_000,))
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("family", DISCRETE)
+def test_every_discrete_tokenizer_decodes_what_any_generator_makes_for_it(family: str, name: str) -> None:
+    tok = tiny(family)
+    if isinstance(tok.token_spec.layout, Grid3D):
+        with pytest.raises(ValueError, match="a row or a grid of tokens; this tokenizer's lie on Grid3D"):
+            tokzoo.create_model(name, tokenizer=tok)
+        return
+    model = tokzoo.create_model(name, tokenizer=tok, **SMALL, **GENERATORS[name]).eval()
+    images = some_images(tok)
+    conditions = some_conditions(tok, images)
+    with torch.no_grad():
+        tokens = tok.encode(images, **conditions)
+        known = replace(tokens, extent=None)
+        loss = model.loss(known, [0, 1], label_dropout=0.1, generator=torch.Generator().manual_seed(0))
+        assert loss.isfinite()
+        made = model.sample([0, 2], guidance=1.5, generator=torch.Generator().manual_seed(0))
+        assert made.levels == tok.token_spec.levels and len(made) == 2
+        extent = tokens.extent if made.layout == tokens.layout else None
+        decoded = tok.decode(replace(made, extent=extent), **conditions)
+    assert decoded.shape == images.shape and decoded.isfinite().all()
+
+
+def in_two_words(build: type, config: object, **changes: object) -> Gpt | Rar | Maskgit:
+    """A model of 3 tokens of codes of 2 and 3 values, said one after the other."""
+    torch.manual_seed(0)
+    sizes = dict(codebook_size=5, num_tokens=6, grid=None, slots=(2, 3)) | changes
+    model = build(replace(config, **sizes)).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.5)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("build, config", [(Gpt, replace(GPT_TINY, positions="learned")), (Rar, RAR_TINY)])
+def test_samples_in_words_are_of_the_distribution_that_log_prob_tells(
+    build: type, config: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(words, "MOST_JOINT", 1)
+    model = in_two_words(build, config, num_tokens=4)  # two tokens: 36 samples in all
+    every = torch.tensor(list(itertools.product(range(2), range(3), repeat=2))).view(-1, 2, 2)
+    told = model.log_prob(Tokens(layout=Sequence(2), indices=every, levels=(2, 3)), [2] * 36).exp()
+    assert told.sum().item() == pytest.approx(1, abs=1e-5)
+    count = 20_000
+    drawn = model.sample(2, num_samples=count, generator=torch.Generator().manual_seed(0)).indices
+    assert drawn.shape == (count, 2, 2)
+    seen = torch.bincount((drawn.flatten(1) * torch.tensor([18, 6, 3, 1])).sum(1), minlength=36)
+    chi_square = ((seen - count * told) ** 2 / (count * told)).sum()
+    assert chi_square < 66.6  # the 0.999 quantile with 35 degrees of freedom
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "build, config", [(Gpt, replace(GPT_TINY, positions="learned")), (Rar, RAR_TINY), (Maskgit, MASKGIT_TINY)]
+)
+def test_whole_tokens_are_kept_and_the_rest_is_made_of_possible_codes(
+    build: type, config: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(words, "MOST_JOINT", 1)
+    model = in_two_words(build, config)
+    assert model.layout == Sequence(3) and model.levels == (2, 3)
+    given_codes = torch.tensor([[[1, 2], [0, 0], [0, 0]]])
+    known = Tokens(layout=Sequence(3), indices=given_codes, levels=(2, 3), valid=torch.tensor([[True, False, False]]))
+    made = model.sample([0] * 40, given=known, temperature=3.0, generator=torch.Generator().manual_seed(0)).indices
+    assert (made[:, 0] == torch.tensor([1, 2])).all()
+    assert made.amax((0, 1)).tolist() == [1, 2] and made.min() == 0
+    untrained = build(model.config)
+    torch.nn.init.zeros_(untrained.head.weight)
+    loss = untrained.loss(Tokens(layout=Sequence(3), indices=made, levels=(2, 3)), [0] * 40)
+    assert loss.item() == pytest.approx((math.log(2) + math.log(3)) / 2, abs=0.05)
+
+
+def test_words_of_a_token_stand_side_by_side_on_a_grid() -> None:
+    tok = tokzoo.create_model("tokenbridge_nano")
+    model = tokzoo.create_model("gpt_b", tokenizer=tok, **SMALL)
+    assert model.config.grid == (8, 128) and model.config.num_tokens == 1024
+    assert model.layout == Grid(8, 8) and model.levels == (64,) * 16
+    model.check_pair(tok.token_spec)
