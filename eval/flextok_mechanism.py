@@ -58,9 +58,11 @@ class Bootstrap:
         drawn = [np.bincount(random.integers(count, size=count), minlength=count) for _ in range(BOOTSTRAPS)]
         self.weights = torch.from_numpy(np.stack([np.ones(count, dtype=np.int64), *drawn])).double()
 
-    def mean(self, values: Tensor) -> Tensor:
-        """Values (N,) of photos -> their mean in each draw (R + 1,)."""
-        return self.weights @ values.double() / self.weights.sum(1)
+    def mean(self, values: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Values (N,) of photos -> their mean in each draw (R + 1,), of the photos `chosen` alone, by number."""
+        rows = torch.arange(len(values)) if chosen is None else chosen
+        weights = self.weights[:, rows]
+        return weights @ values[rows].double() / weights.sum(1)
 
     def kernel_distance(self, features: Tensor, reference: Tensor) -> Tensor:
         """Squared MMD in each draw (R + 1,) over pairs of different photos, rows (N, D) that belong together."""

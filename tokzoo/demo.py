@@ -105,7 +105,7 @@ class DemoResult:
         ]
 
 
-def write_demo(results: Sequence[DemoResult], folder: str | Path, *, generated: Sequence[str] = ()) -> Path:
+def write_demo(results: Sequence[DemoResult], folder: str | Path, *, more: Sequence[str] = ()) -> Path:
     """Writes a page, a contact sheet per tokenizer and the pictures of both; returns the path of the page.
 
     The page needs no network: it links to the pictures beside it and holds its own style. Each file is written in one
@@ -114,7 +114,7 @@ def write_demo(results: Sequence[DemoResult], folder: str | Path, *, generated: 
     Args:
         results: at least one, in the order of the page.
         folder: made if missing; pictures go to a folder per tokenizer in it.
-        generated: sections of generators, as `generation_html` makes them with the same folder.
+        more: sections to follow, as `gaussians_html` and `generation_html` make them with the same folder.
 
     Raises:
         ValueError: no results.
@@ -138,7 +138,7 @@ def write_demo(results: Sequence[DemoResult], folder: str | Path, *, generated: 
                 _save(prefix.image, folder / slug / f"{photo_slug}.first_{prefix.num_tokens}.png")
             figures.append(_photo_html(photo, f"{slug}/{photo_slug}", result.bits_per_image))
         sections.append(_section_html(result, slug, figures))
-    sections = [_lengths_html(results, folder), _rates_html(results, folder), *sections, *generated]
+    sections = [_lengths_html(results, folder), _rates_html(results, folder), *sections, *more]
     page = folder / "index.html"
     write_atomically(page, _page_html(results, slugs, sections))
     return page

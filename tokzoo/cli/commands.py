@@ -121,17 +121,18 @@ def demo(photos: str = "examples/images", out: str = "demo", device: str = "cpu"
     """
     from tokzoo import hub, reconstruction
     from tokzoo.demo import write_demo
+    from tokzoo.demo_gaussians import gaussians_html, has_gaussians
     from tokzoo.demo_generation import generation_html, shipped_generators
     from tokzoo.generation import pipeline
 
     paths = _paths([photos])
-    results = [
-        reconstruction.reconstruct(hub.from_pretrained(name, device=device), paths) for name in reconstruction.shipped()
-    ]
+    toks = [hub.from_pretrained(name, device=device) for name in reconstruction.shipped()]
+    results = [reconstruction.reconstruct(tok, paths) for tok in toks]
     for result in results:
         print(f"{result.tokenizer:28} {result.num_tokens:4} tokens {result.mean_psnr:6.2f} dB {result.seconds:6.2f} s")
-    generated = [generation_html(pipeline(name, device=device), Path(out), paths) for name in shipped_generators()]
-    print(f"open {write_demo(results, Path(out), generated=generated)}")
+    more = [gaussians_html(tok, Path(out), paths) for tok in toks if has_gaussians(tok)]
+    more += [generation_html(pipeline(name, device=device), Path(out), paths) for name in shipped_generators()]
+    print(f"open {write_demo(results, Path(out), more=more)}")
 
 
 def train(config: TrainConfig) -> None:
