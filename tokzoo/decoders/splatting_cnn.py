@@ -33,7 +33,7 @@ class SplattingCnnDecoder(Decoder):
         map_size * 2 ** (levels - 1) pixels; with `seams` every tile has as many tokens, tile by tile
 
     Raises:
-        ValueError: with `seams`, tokens that are not as many in every tile.
+        ValueError: no geometry; with `seams`, tokens that are not as many in every tile.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class SplattingCnnDecoder(Decoder):
         self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, codes: Features) -> Tensor:
-        assert codes.geometry is not None
+        if codes.geometry is None:
+            raise ValueError("codes to be painted need geometry (B, L, 5): sx, sy, rho, x, y of their Gaussians")
         rows, columns = (1, 1) if codes.extent is None else (side // self.tile_size for side in codes.extent)
         if not self.seams or rows * columns == 1:
             size = (rows * self.map_size, columns * self.map_size)

@@ -77,6 +77,8 @@ class RegionGaussianEncoder(Encoder):
         self.place = nn.Sequential(nn.Linear(5, width), nn.GELU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(RegionBlock(width, num_heads, num_cells**2) for _ in range(depth))
         self.to_geometry = nn.Linear(width, 5)
+        nn.init.zeros_(self.to_geometry.weight)  # Gaussians begin on their regions
+        nn.init.zeros_(self.to_geometry.bias)
         self.to_code = nn.Linear(width, code_dim)
 
     def forward(self, images: Tensor, regions: Tensor) -> Features:

@@ -35,7 +35,7 @@ def partition(
         by complexity, but for the last two, which were one before.
 
     Raises:
-        ValueError: no regions, or more than the picture can be cut into; grey of another shape.
+        ValueError: no regions, or more than the picture can be cut into; grey of another shape; NaN.
     """
     if grey.ndim != 3:
         raise ValueError(f"grey images must be (B, H, W); got {tuple(grey.shape)}")
@@ -48,6 +48,8 @@ def partition(
         )
     if grey.device.type == "meta":
         return torch.empty(len(grey), num_regions, 4, dtype=torch.int64, device="meta")
+    if bool(grey.isnan().any()):
+        raise ValueError(f"grey images hold {int(grey.isnan().sum())} NaN values; find where they come from")
     tree = _grow(grey.float(), num_regions - 1, least_side, _Look(power, looked_side))
     return _cut(tree, len(grey), num_regions)
 

@@ -25,8 +25,8 @@ class TileNorm(nn.Module):
 
     def forward(self, hidden: Tensor, tiles: tuple[int, int] = (1, 1)) -> Tensor:
         parts = split_tiles(hidden.float(), tiles).unflatten(1, (self.groups, -1)).flatten(2)  # (B * T, G, P)
-        variance, mean = torch.var_mean(parts, 2, correction=0)
-        mean, spread = (each.unflatten(0, (-1, *tiles)).movedim(3, 1) for each in (mean, variance.sqrt()))
+        spread, mean = torch.std_mean(parts, 2, correction=0)
+        mean, spread = (each.unflatten(0, (-1, *tiles)).movedim(3, 1) for each in (mean, spread))
         if tiles != (1, 1):
             mean, spread = (F.interpolate(each, hidden.shape[2:], mode="bicubic") for each in (mean, spread))
         repeats = hidden.shape[1] // self.groups
