@@ -95,7 +95,7 @@ def measure(pipe: Pipeline, photos: ImageFolder, guidances: list[float], per_cla
         truth = labels.repeat_interleave(per_class)
         prefixes = {
             str(length): float(judge.recognised(images, truth).mean())
-            for length, images in begun(pipe, labels, per_class)
+            for length, images in beginnings(pipe, labels, per_class)
         }
     return {
         "held_out_photos": len(judge.kept),
@@ -115,7 +115,7 @@ def measure(pipe: Pipeline, photos: ImageFolder, guidances: list[float], per_cla
 
 
 @torch.no_grad()
-def begun(pipe: Pipeline, labels: Tensor, per_class: int) -> Iterator[tuple[int, Tensor]]:
+def beginnings(pipe: Pipeline, labels: Tensor, per_class: int) -> Iterator[tuple[int, Tensor]]:
     """Samples as the generator makes them by default, of their first 1, 2, 4, ... tokens: how many, and the images."""
     tokens = pipe.tokens(labels, num_samples=per_class, seed=0)
     for length in (2**power for power in range(tokens.num_tokens.bit_length())):
@@ -155,7 +155,7 @@ def main() -> None:
     rows = [json.loads(line) for line in (arguments.run / "metrics.jsonl").read_text().splitlines()]
     held_out = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row}
     about = {
-        "command": told(arguments),
+        "command": command_of(arguments),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()} CPU, torch {torch.__version__}",
         "steps": checkpoint.step,
@@ -177,7 +177,7 @@ def first_tokens(pipe: Pipeline, shares: dict[str, float]) -> str:
     return f"Tokens are ordered: of samples as it makes them by default ({knobs}) recognised are {told} tokens."
 
 
-def told(arguments: argparse.Namespace) -> str:
+def command_of(arguments: argparse.Namespace) -> str:
     """The command that was run, with the photos' name alone."""
     words = [word for word in sys.argv[1:] if word not in ("--command", arguments.command)]
     return "python -m eval.generator_checkpoint " + shlex.join(
@@ -200,8 +200,9 @@ def card(pipe: Pipeline, arguments: argparse.Namespace, about: dict, config: dic
         f"tokens of `{model.tokenizer}`, which decodes them to {side}x{side} photos, of {len(pipe.classes)} classes. "
         f"{size / 1e6:.2f}M parameters, stored in half precision."
     )
+    begun = f"Begun as `{config['init']}`, of which it took all but the codes. " if config["init"] else ""
     told = (
-        f"{about['steps']:,} steps of {config['batch_size']} photos, each in one of several crops; "
+        f"{begun}{about['steps']:,} steps of {config['batch_size']} photos, each in one of several crops; "
         f"{about['seconds']:,} s on one thread of a CPU, next to other work. These are its averaged (EMA) weights; its "
         f"loss on held-out photos is {about['held_out_loss']:.3f} nats a token. Being trained on a CPU for minutes, it "
         "is a working example, not the best that this size can do."

@@ -15,6 +15,8 @@ from tokzoo.contact_sheet import contact_sheet
 from tokzoo.generators.base import Generator
 from tokzoo.generators.conditions import Condition, Text, part_of, repeat, size
 from tokzoo.generators.maskgen.caption import Caption
+from tokzoo.generators.maskgen.model import Captioned
+from tokzoo.generators.maskgen.text import CaptionText
 from tokzoo.generators.var.model import Var
 from tokzoo.images import to_image
 from tokzoo.tokenizers.base import VisualTokenizer
@@ -31,16 +33,18 @@ class Pipeline:
     Args:
         generator: with its weights.
         tokenizer: whose tokens it makes.
+        read_text: makes captions of texts, for a generator that takes them; None: CLIP's tower, which it downloads when
+            a text is given.
 
     Raises:
         ValueError: they are no pair.
     """
 
-    def __init__(self, generator: Generator, tokenizer: VisualTokenizer):
+    def __init__(self, generator: Generator, tokenizer: VisualTokenizer, *, read_text: CaptionText | None = None):
         generator.check_pair(tokenizer.token_spec)
         if isinstance(generator, Var):  # it reads the sums of codes, which the tokenizer makes
             generator.read_tokenizer(tokenizer)
-        self.generator, self.tokenizer = generator, tokenizer
+        self.generator, self.tokenizer, self.read_text = generator, tokenizer, read_text
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,7 +64,8 @@ class Pipeline:
         """Draws `num_samples` images of each label, those of one label together: float (B, 3, S, S) in [0, 1].
 
         Args:
-            labels: numbers, or names where `classes` are known; of a generator that reads text, its features.
+            labels: numbers, or names where `classes` are known; of a generator that reads text, its features; of
+                MaskGen, texts, or a Caption. What a caption holds for TA-TiTok's decoder reaches it.
             seed: decides the images, with the batch size; None: other ones every time.
             batch_size: images at once.
             progress: show a bar.
@@ -70,11 +75,13 @@ class Pipeline:
         Raises:
             ValueError: an unknown label, or a knob out of range.
         """
-        noise = self._noise(seed)
-        made = [
-            self.tokenizer.decode(tokens, generator=noise)
-            for tokens in self._batches(labels, num_samples, noise, batch_size, progress, options)
-        ]
+        noise, asked, made = self._noise(seed), self._read(labels), list[Tensor]()
+        told = asked.last if isinstance(asked, Caption) and "text" in self.tokenizer.conditions else None
+        for tokens in self._batches(asked, num_samples, noise, batch_size, progress, options):
+            begun = sum(len(images) for images in made)
+            rows = torch.arange(begun, begun + len(tokens)) // num_samples  # those of one text are together
+            conditions = {} if told is None else {"text": told[rows.to(told.device)]}
+            made.append(self.tokenizer.decode(tokens, generator=noise, **conditions))
         return torch.cat(made)
 
     @torch.no_grad()
@@ -82,7 +89,8 @@ class Pipeline:
         self, labels: Asked, *, num_samples: int = 1, seed: int | None = None, batch_size: int = 64, **options: Any
     ) -> Tokens:
         """The tokens alone; of the same seed they are those of a call that decodes without chance."""
-        return Tokens.cat(list(self._batches(labels, num_samples, self._noise(seed), batch_size, False, options)))
+        asked = self._read(labels)
+        return Tokens.cat(list(self._batches(asked, num_samples, self._noise(seed), batch_size, False, options)))
 
     def label(self, name: int | str) -> int:
         """The number of a class.
@@ -124,6 +132,19 @@ class Pipeline:
                     knobs["given"] = given if len(given) == 1 else given[part]
                 yield self.generator.sample(part_of(condition, part), generator=noise, **knobs)
                 bar.update(min(batch_size, count - start))
+
+    def _read(self, labels: Asked) -> Asked:
+        """Texts of a generator that takes captions -> a Caption; the generator is told the empty one once."""
+        if not isinstance(self.generator, Captioned) or isinstance(labels, Text | Tensor | Caption | int):
+            return labels
+        texts = [labels] if isinstance(labels, str) else list(labels)
+        if not all(isinstance(text, str) for text in texts):
+            return labels
+        if self.read_text is None:
+            self.read_text = CaptionText().to(self.generator.device)
+        if self.generator.empty is None:
+            self.generator.read_empty(self.read_text([""]))
+        return self.read_text([str(text) for text in texts])
 
     def _condition(self, labels: Asked) -> Condition:
         if isinstance(labels, Text | Tensor | Caption):

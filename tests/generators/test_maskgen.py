@@ -12,6 +12,8 @@ from tokzoo.generators.maskgen.caption import Caption
 from tokzoo.generators.maskgen.config import TINY, TINY_KL
 from tokzoo.generators.maskgen.model import MaskgenKl, MaskgenVq
 from tokzoo.generators.maskgen.text import CaptionText
+from tokzoo.tokenizers.tatitok.config import TINY as TATITOK_TINY
+from tokzoo.tokenizers.tatitok.model import Tatitok
 from tokzoo.tokenizers.titok.config import TINY as TITOK_TINY
 from tokzoo.tokenizers.titok.model import Titok
 from tokzoo.tokens import Sequence, Tokens
@@ -62,6 +64,26 @@ def test_a_pipeline_passes_captions_on() -> None:
     pipe = Pipeline(made("vq"), tok)
     tokens = pipe.tokens(caption(3), num_samples=2, batch_size=4, seed=0)
     assert tokens.indices.shape == (6, 12)
+
+
+@torch.no_grad()
+def test_a_text_reaches_the_decoder_too() -> None:
+    tower = small_clip()
+    tower.text_projection = torch.nn.Parameter(torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))
+    read_text = CaptionText(tower)
+    torch.manual_seed(0)
+    model = MaskgenVq(replace(TINY, text_dim=32)).eval()
+    tok = Tatitok(replace(TATITOK_TINY, num_tokens=12, codebook_size=40, text_length=77, text_dim=32)).eval()
+    pipe = Pipeline(model, tok, read_text=read_text)
+    texts, knobs = ["A photo of a jay.", "two dogs"], dict(num_samples=2, seed=0, batch_size=3, guidance=2.0)
+    images = pipe(texts, **knobs)
+    tokens = pipe.tokens(texts, **knobs)
+    for_decoder = read_text.text(texts).repeat_interleave(2, 0)
+    torch.testing.assert_close(images, tok.decode(tokens, text=for_decoder))
+    assert (images - tok.decode(tokens, text=for_decoder.flip(0))).abs().max() > 1e-3
+    assert torch.equal(pipe("two dogs", seed=0), pipe(read_text(["two dogs"]), seed=0))
+    with pytest.raises(ValueError, match="decode needs text="):
+        pipe(read_text(texts)._replace(last=None))
 
 
 @torch.no_grad()

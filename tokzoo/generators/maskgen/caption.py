@@ -14,12 +14,14 @@ class Caption(NamedTuple):
     """CLIP's text tower of a caption. arXiv:2501.07730.
 
     `features` (B, T, C) are of the last block but one, without the final norm; `pooled` (B, C) is of the last, normed,
-    at the end of the text, projected; `score` is an aesthetic score of about 4 to 7, one for all or (B,).
+    at the end of the text, projected; `score` is an aesthetic score of about 4 to 7, one for all or (B,). `last`
+    (B, T, C) is all of the last block, normed: TA-TiTok's decoder reads it, the generator does not.
     """
 
     features: Tensor
     pooled: Tensor
     score: float | Tensor = SCORE
+    last: Tensor | None = None
 
 
 def packed(caption: Caption, like: Tensor) -> Text:

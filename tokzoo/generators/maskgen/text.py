@@ -14,7 +14,7 @@ from tokzoo.generators.maskgen.caption import SCORE, Caption
 class CaptionText(nn.Module):
     """Captions of texts: `MaskgenVq.sample(CaptionText()(["a red bird"]))`; of [""] for `read_empty`.
 
-    `text` is the tower as TA-TiTok's decoder reads it: the same weights serve both.
+    `text` is the tower as TA-TiTok's decoder reads it, which a caption holds too: the same weights serve both.
 
     Args:
         tower: an open_clip CLIP model with its text tower; None downloads OpenAI's ViT-L/14 at 336 pixels.
@@ -45,5 +45,6 @@ class CaptionText(nn.Module):
         for block in tower.transformer.resblocks:
             before, hidden = hidden, block(hidden, attn_mask=tower.mask)  # (B, T, C)
         assert before is not None
-        ends = tower.norm_out(hidden)[torch.arange(len(ids), device=ids.device), ids.argmax(1)]  # the greatest id ends
-        return Caption(before, ends @ self.projection, score)
+        last = tower.norm_out(hidden)
+        ends = last[torch.arange(len(ids), device=ids.device), ids.argmax(1)]  # the greatest id ends
+        return Caption(before, ends @ self.projection, score, last)
