@@ -88,6 +88,20 @@ def test_more_regions_than_there_can_be_are_refused() -> None:
         partition(some_grey(1), 65)
     with pytest.raises(ValueError, match="cut into 1 to 1 regions"):
         partition(some_grey(1, 5, 7), 2)
+    assert partition(some_grey(1, 1, 1), 1).tolist() == [[[0, 0, 0, 0]]]
+
+
+def test_nan_is_refused() -> None:
+    grey = some_grey(2)
+    grey[1, 3, 4] = torch.nan
+    with pytest.raises(ValueError, match="1 NaN values"):
+        partition(grey, 4)
+
+
+def test_regions_looked_at_in_less_detail_still_tile_the_picture_and_follow_detail() -> None:
+    regions = partition(busy_on_the_left(), 16, looked_side=16)
+    assert int((regions[..., 2:] - regions[..., :2] + 1).prod(-1).sum()) == 64 * 64
+    assert int((regions[0, :, 2] < 32).sum()) >= 12
 
 
 def test_an_image_is_cut_the_same_alone_and_in_a_batch() -> None:

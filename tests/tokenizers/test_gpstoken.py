@@ -6,7 +6,7 @@ import torch
 from tests.helpers import tiny
 from tokzoo.layers.gaussians import region_gaussians, to_picture, to_tiles
 from tokzoo.layers.splatting import splat
-from tokzoo.tokens import Gaussians, Tokens
+from tokzoo.tokens import Features, Gaussians, Tokens
 
 
 def some_images(height: int = 16, width: int = 16, count: int = 2) -> torch.Tensor:
@@ -112,8 +112,44 @@ def test_bad_requests_are_refused_by_name() -> None:
         tok.decode(Tokens(layout=tokens.layout, latents=tokens.latents))
     with pytest.raises(ValueError, match="12 of 12 Gaussians hold NaN"):
         tok.decode(Tokens(layout=tokens.layout, latents=tokens.latents, geometry=tokens.geometry * torch.nan))
+    with pytest.raises(ValueError, match="96 NaN values"):
+        tok.encode(images.index_fill(3, torch.tensor([5]), torch.nan))
+    with pytest.raises(ValueError, match=r"multiples of 16; got 8x8\. The nearest fit is 16x16"):
+        tok.encode(some_images(8, 8))
+    with pytest.raises(ValueError, match="need geometry"):
+        tok.decoder(Features(tokens.latents, tokens.layout))
     with pytest.raises(ValueError, match="multiples of 16"):
         tok.decode(Tokens(layout=tokens.layout, latents=tokens.latents, geometry=tokens.geometry, extent=(16, 20)))
+
+
+DEGENERATE = {
+    "without extent": (0.0, 0.0, 0.0, 0.0, 0.0),
+    "huge": (1e9, 1e9, 0.0, 0.0, 0.0),
+    "a line": (0.2, 0.2, 1.0, 0.0, 0.0),
+    "beyond a line": (0.2, 0.2, -7.0, 0.0, 0.0),
+    "off screen": (0.1, 0.1, 0.0, 40.0, -40.0),
+}
+
+
+@pytest.mark.parametrize("kind", DEGENERATE)
+def test_degenerate_gaussians_give_finite_pixels_and_gradients(kind: str) -> None:
+    tok = tiny("gpstoken")
+    geometry = torch.tensor(DEGENERATE[kind]).repeat(1, 6, 1).requires_grad_()
+    latents = torch.ones(1, 6, 4, requires_grad=True)
+    images = tok.decode(Tokens(layout=Gaussians(6), latents=latents, geometry=geometry), clamp=False)
+    images.square().sum().backward()
+    assert bool(images.isfinite().all() and geometry.grad.isfinite().all() and latents.grad.isfinite().all())
+    assert all(bool(value.grad.isfinite().all()) for value in tok.decoder.parameters())
+
+
+def test_numbers_of_tokens_are_drawn_from_the_generator_for_training() -> None:
+    tok, images = tiny("gpstoken"), some_images()
+    seeds = range(12)
+    drawn = [tok.training_draws(images, torch.Generator().manual_seed(seed))["regions"].shape[1] for seed in seeds]
+    again = [tok.training_draws(images, torch.Generator().manual_seed(seed))["regions"].shape[1] for seed in seeds]
+    assert drawn == again and set(drawn) == {4, 6}
+    with pytest.raises(ValueError, match=r"1 to 64, .* got 99"):
+        tiny("gpstoken", training_lengths=(4, 99))
 
 
 def test_it_learns_one_batch() -> None:
