@@ -7,16 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokzoo.layers.precision import without_autocast
-from tokzoo.layers.projection import Gaussians3D, project
+from tokzoo.layers.projection import Gaussians3D, Projected, project
 from tokzoo.layers.splatting import splat
 from tokzoo.parts import Decoder
 from tokzoo.tokens import Features
+
+EMPTY = 1e-3  # weight, at every pixel, of the mean of all Gaussians: what is seen where none reaches
 
 
 class View(NamedTuple):
     """What a camera sees of Gaussians: `depth` (B, H, W) metres, `spread` its variance, `paint` (B, C, H, W).
 
-    `cover` (B, H, W) is the sum of the weights: next to 0 where there is nothing to be seen.
+    `cover` (B, H, W) is the sum of the weights: next to 0 where none reaches, and the mean of all is seen.
     """
 
     depth: Tensor
@@ -65,10 +67,19 @@ class GaussianViewDecoder(Decoder):
             weighted = torch.cat([told, torch.ones_like(told[..., :1])], dim=-1)
             mass = torch.where(seen.seen, gaussians.opacity, 0.0).unsqueeze(-1)
             sums = splat(seen.geometry, weighted * mass, (height, width), cutoff=self.cutoff)
-            means, cover = sums[:, :-1] / (sums[:, -1:] + 1e-6), sums[:, -1]
+            cover = sums[:, -1]
+            means = (sums[:, :-1] + EMPTY * self._mean(seen, paint.float(), mass)) / (cover.unsqueeze(1) + EMPTY)
         column, row = (torch.arange(side, device=paint.device) for side in (width, height))
         depth = means[:, 0] + means[:, 1] * column + means[:, 2] * row.unsqueeze(1)
         return View(depth, means[:, 3], means[:, 4:].to(paint.dtype), cover)
+
+    def _mean(self, seen: Projected, paint: Tensor, mass: Tensor) -> Tensor:
+        """What is painted with, of all Gaussians as one without a slope: (B, 4 + C, 1, 1)."""
+        shares = mass / mass.sum(1, keepdim=True).clamp_min(1e-12)  # (B, L, 1)
+        depth = (shares * seen.depth.unsqueeze(-1)).sum(1)  # (B, 1)
+        spread = (shares.squeeze(-1) * (seen.spread + (seen.depth - depth).square())).sum(1, keepdim=True)
+        flat = torch.zeros_like(depth).expand(-1, 2)
+        return torch.cat([depth, flat, spread, (shares * paint).sum(1)], dim=1)[:, :, None, None]
 
     def colour(self, paint: Tensor) -> Tensor:
         """Pixels of what was painted (B, C, H, W)."""

@@ -5,6 +5,7 @@ P patches, each a Gaussian at first; N tokens, each a Gaussian at last; F featur
 
 import math
 from collections.abc import Sequence as PySequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -72,11 +73,7 @@ class GaussianHead(nn.Module):
     def __init__(self, *, feature_width: int, head_widths: PySequence[int], rotated: bool, start_scale: float):
         super().__init__()
         widths = [feature_width, *head_widths]
-        layers = [
-            layer
-            for before, after in zip(widths, widths[1:], strict=False)
-            for layer in (nn.Linear(before, after), nn.GELU())
-        ]
+        layers = [layer for before, after in pairwise(widths) for layer in (nn.Linear(before, after), nn.GELU())]
         last = nn.Linear(widths[-1], 10 if rotated else 6)
         self.shape = nn.Sequential(*layers, last)
         self.opacity = nn.Sequential(nn.Linear(3 * feature_width, widths[-1]), nn.GELU(), nn.Linear(widths[-1], 1))

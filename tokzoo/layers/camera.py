@@ -1,7 +1,7 @@
 """A pinhole camera: pixels and depth become points. B batch, H W pixels.
 
-Points are in the camera's frame, in metres: x to the right, y down, z ahead. Intrinsics (B, 3, 3) are in pixels, and the
-centre of the first pixel is at (0, 0), as in OpenCV.
+Points are in the camera's frame, in metres: x to the right, y down, z ahead. Intrinsics (B, 3, 3) are in pixels, and
+the centre of the first pixel is at (0, 0), as in OpenCV.
 """
 
 import math

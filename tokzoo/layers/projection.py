@@ -1,7 +1,7 @@
 """3D Gaussians, and how a camera sees them. B batch, N Gaussians.
 
-A Gaussian is ten numbers: its mean, x y z in the camera's frame in metres, its covariance as xx, xy, xz, yy, yz, zz, and
-its opacity. Scales and a rotation make a covariance; a covariance can also be that of several Gaussians together.
+A Gaussian is ten numbers: its mean, x y z in the camera's frame in metres, its covariance as xx, xy, xz, yy, yz, zz,
+and its opacity. Scales and a rotation make a covariance; a covariance can also be that of several Gaussians together.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 NUMBERS = 10  # of a Gaussian
 NEAR = 1e-2  # metres before the camera, from which on anything is seen
 BLUR = 0.3  # variance in pixels that the pixels themselves add, as in arXiv:2308.04079
-SHARP = 1e-2  # the same, where it only keeps Gaussians seen edge-on finite
+SHARP = 1e-3  # the same, where it only keeps Gaussians seen edge-on finite
 
 
 class Gaussians3D(NamedTuple):
@@ -93,7 +93,7 @@ class Projected(NamedTuple):
 
 
 def project(gaussians: Gaussians3D, intrinsics: Tensor, size: tuple[int, int], *, blur: float = BLUR) -> Projected:
-    """3D Gaussians -> the 2D Gaussians that a camera sees, by the camera's derivative at each mean (arXiv:2308.04079, 4).
+    """3D Gaussians -> the 2D Gaussians that a camera sees, by its derivative at each mean. arXiv:2308.04079, section 4.
 
     Depth behind a pixel is Gaussian too: given where a point of the Gaussian is seen, how far it is has the mean
     depth + slope . (pixel - centre) and the variance `spread`.

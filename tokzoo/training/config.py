@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 Perceptual = Literal["effnet_lite0", "lpips_vgg", "lpips_alex"]
-Recipe = Literal["single_stage", "titok_two_stage", "karl", "alit", "flextok"]
+Recipe = Literal["single_stage", "titok_two_stage", "karl", "alit", "flextok", "gst"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,23 @@ class FlowConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DepthConfig:
+    """Weights of what recipe `gst` asks of depth, as `tokzoo.losses.depth` has it.
+
+    Args:
+        depth: of the scale-invariant log error.
+        share: of the squared mean that is forgiven there.
+        spread: of the likelihood of depth.
+        floor: least deviation there, as a share of the depth.
+    """
+
+    depth: float = 1.0
+    share: float = 0.85
+    spread: float = 0.01
+    floor: float = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
     """How a generator learns tokens.
 
@@ -124,7 +141,8 @@ class TrainConfig:
         recipe: `single_stage`; `titok_two_stage` (`teacher` is then the MaskGIT-VQGAN whose codes it learns first);
             `karl` or `alit`, which train to use few tokens (`teacher` is then the base tokenizer that they begin with);
             `flextok`, whose decoder draws: the velocity of its flow is learned, as `flow` says (`teacher` is then the
-            autoencoder that it stands on, which stays as it is).
+            autoencoder that it stands on, which stays as it is);
+            `gst`, which learns from pictures with depth, as `tokzoo.data.rgbd` reads them, and sees to `depth`.
         stage_one_steps: of `steps`, those of the first stage of a two-stage recipe; without a base, KARL and ALIT have
             only the second.
         batch_size: per process.
@@ -157,6 +175,7 @@ class TrainConfig:
     seed: int = 0
     loss: LossConfig = LossConfig()
     flow: FlowConfig = FlowConfig()
+    depth: DepthConfig = DepthConfig()
     generation: GenerationConfig = GenerationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: float = 0.999

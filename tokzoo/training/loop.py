@@ -24,6 +24,7 @@ from tokzoo.training.objectives import Losses
 from tokzoo.training.optimizers import build_optimizers, freeze, learning_rate
 from tokzoo.training.photo_work import PhotoWork
 from tokzoo.training.recipes import build_model, build_stages
+from tokzoo.training.rgbd_work import RgbdWork
 from tokzoo.training.token_work import TokenWork
 from tokzoo.training.work import Span, Work, hash_of
 
@@ -77,6 +78,7 @@ class Run:
         stages = build_stages(config)
         model = build_model(config)
         kind: type[Work] = TokenWork if isinstance(model, Generator) else PhotoWork
+        kind = RgbdWork if config.recipe == "gst" else kind
         checkpoint = checkpoints.load_newest(self.folder)
         if checkpoint is not None:
             self.seconds_before = checkpoint.seconds

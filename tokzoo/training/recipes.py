@@ -13,6 +13,7 @@ from tokzoo.tokenizers.flextok.model import Flextok
 from tokzoo.training import adaptive_length as adaptive
 from tokzoo.training import flow_matching as flow
 from tokzoo.training.config import TrainConfig
+from tokzoo.training.depth_rendering import DepthRendering
 from tokzoo.training.likelihood import Likelihood
 from tokzoo.training.objectives import Objective, ProxyCodes, Reconstruction
 
@@ -90,6 +91,8 @@ def build_stages(config: TrainConfig) -> list[Stage]:
             return titok_two_stage(config)
         case "flextok":
             return flextok(config)
+        case "gst":
+            return [Stage(DepthRendering(config.loss, config.depth), ("",), config.steps)]
         case _:
             return adaptive_length(config)
 

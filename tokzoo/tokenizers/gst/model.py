@@ -116,7 +116,7 @@ class Gst(VisualTokenizer):
         return super().decode(tokens, **self._with_camera(tokens, options))
 
     def decode_depth(self, tokens: Tokens, **conditions: Tensor) -> Tensor:
-        """Tokens -> the depth that the camera of `intrinsics` sees (B, H, W), metres; next to 0 where nothing is."""
+        """Tokens -> the depth that the camera of `intrinsics` sees (B, H, W), metres; their mean where none is."""
         self._check_tokens(tokens)
         given = self._conditions("decode", self._with_camera(tokens, conditions), len(tokens))
         return self._decoder().view(self._placed(tokens), **given).depth
@@ -147,8 +147,8 @@ class Gst(VisualTokenizer):
             without = ~(depth.isfinite() & (depth > 0)).flatten(1).any(1)
             if bool(without.any()):
                 raise ValueError(
-                    f"depth of sample {int(without.nonzero()[0])} is not known anywhere: it must be above 0, in metres, "
-                    "at some pixel"
+                    f"depth of sample {int(without.nonzero()[0])} is not known anywhere: "
+                    "it must be above 0, in metres, at some pixel"
                 )
         return picked
 
