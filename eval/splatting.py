@@ -1,4 +1,4 @@
-"""Painting with Gaussians and cutting pictures, timed on the partitions of photos.
+"""Painting with Gaussians and cutting pictures, timed on the partitions of photos; what of `encode` is the partition.
 
 usage: python -m eval.splatting --photos kodak24 [--rounds 5] [--out eval/results/splatting.json]
 """
@@ -15,6 +15,8 @@ from tokzoo.benchmarks.machine import machine
 from tokzoo.benchmarks.micro import describe
 from tokzoo.images import find_images
 
+PUBLISHED = ("gpstoken_s64", "gpstoken_m128", "gpstoken_l256")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -23,7 +25,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = splatting.compare(rounds=options.rounds, files=find_images(options.photos))
+    files = find_images(options.photos)
+    found = splatting.compare(rounds=options.rounds, files=files)
+    found += [splatting.partition_in_encode(name, files[0], rounds=options.rounds) for name in PUBLISHED]
     told = {
         "micro": "splatting",
         "what": f"medians of {options.rounds} rounds in turn; one thread",

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tokzoo import hub
 from tokzoo import images as photos
 from tokzoo.benchmarks.micro import OURS, Comparison
 from tokzoo.benchmarks.timing import interleaved
@@ -86,6 +87,19 @@ def _partition(grey: Tensor, device: str, rounds: int) -> Comparison:
             memory=False,
         ),
         note="the greedy search scores some 450 regions, of which 128 are the last",
+    )
+
+
+@torch.no_grad()
+def partition_in_encode(name: str, file: str | Path, *, rounds: int = 5) -> Comparison:
+    """What the partition takes of `encode` of one photo, by a GPSToken of this name with any weights."""
+    tok = hub.create_model(name).eval()
+    images = tok.preprocess(file)
+    return Comparison(
+        setting=f"{name}, a photo of {tok.image_size}x{tok.image_size}: partition, and encode which has it in it",
+        timings=interleaved(
+            {OURS: lambda: tok.prepare(images), "encode": lambda: tok.encode(images)}, rounds=rounds, memory=False
+        ),
     )
 
 
