@@ -23,7 +23,7 @@ import tokzoo
 from tokzoo import images as photos
 from tokzoo._files import replace_atomically, write_atomically
 from tokzoo.benchmarks.machine import machine
-from tokzoo.tokenizers.post_training.model import calibrate
+from tokzoo.tokenizers.post_training.calibration import calibrate
 from tokzoo.tokens import Tokens
 
 SIZE = 256

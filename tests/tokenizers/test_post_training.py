@@ -1,5 +1,6 @@
 """Continuous tokenizers made discrete after training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from tokzoo.quantizers.channel_tables import (
     uniform_table,
 )
 from tokzoo.quantizers.channel_wise import count_below
-from tokzoo.tokenizers.post_training.model import PostTraining, calibrate, quantize
+from tokzoo.tokenizers.post_training.calibration import calibrate
+from tokzoo.tokenizers.post_training.model import PostTraining, quantize
 
 CASE = Path(__file__).parents[1] / "golden" / "cases" / "tokenbridge_quantizer.json"
 
@@ -67,10 +69,42 @@ def test_lloyd_max_of_a_normal_is_the_known_one_and_beats_the_others() -> None:
     assert errors[0] == pytest.approx(0.1175, abs=0.002)  # Max, 1960, table I
 
 
+def test_values_gather_where_errors_cost_most_and_lower_what_they_cost() -> None:
+    samples = torch.rand(20_000, generator=torch.Generator().manual_seed(4))
+    costs = torch.where(samples < 0.5, 8.0, 1.0)
+    even, gathered = lloyd_max_table(samples, 15), lloyd_max_table(samples, 15, costs)
+    assert (even < 0.5).sum() in (7, 8)
+    assert (gathered < 0.5).sum() == 10  # as dense as the cube root of the cost: twice
+    assert table_error(samples, gathered, costs) < 0.8 * table_error(samples, even, costs)
+    assert torch.equal(lloyd_max_table(samples, 15, torch.zeros(20_000)), even)
+
+
+@torch.no_grad()
+def test_costs_are_what_small_errors_of_latents_make_of_the_decoded_photo() -> None:
+    tok = tiny("taesd")
+    photo = images(1)
+    seen = calibrate(tok, photo.repeat(100, 1, 1, 1))  # 200 random sums of the same pixels' slopes
+    costs = seen.costs.unflatten(0, (100, -1)).mean(0)  # (L, C)
+    tokens = tok.encode(photo)
+    plain = tok.decode(tokens, clamp=False)
+    for place, channel in ((0, 0), (5, 1), (15, 3)):
+        nudged = tokens.latents.clone()
+        nudged[0, place, channel] += 1e-2
+        error = (tok.decode(replace(tokens, latents=nudged), clamp=False) - plain).square().sum() / 1e-4
+        assert costs[place, channel].item() == pytest.approx(error.item(), rel=0.3)
+
+
+def test_a_calibration_may_be_made_in_inference_mode() -> None:
+    tok = tiny("taesd")
+    with torch.inference_mode():
+        found = calibrate(tok, images())
+    assert torch.equal(found.costs, calibrate(tok, images()).costs)
+
+
 def test_bits_go_to_wide_and_costly_channels() -> None:
     samples = torch.randn(2000, 3, generator=torch.Generator().manual_seed(2)) * torch.tensor([4.0, 1.0, 0.01])
     assert allocate_bits(samples, 6) == (4, 2, 0)
-    wide, costly, still = allocate_bits(samples, 6, torch.tensor([1.0, 256.0, 1.0]))
+    wide, costly, still = allocate_bits(samples, 6, torch.tensor([1.0, 256.0, 1.0]).expand(2000, 3))
     assert costly > wide and still == 0
     with pytest.raises(ValueError, match="0 to 24 bits"):
         allocate_bits(samples, 25)
@@ -135,7 +169,7 @@ def test_a_quantized_one_is_quantized_anew_as_its_base_would_be(tmp_path: Path) 
     tok = tiny("taesd")
     calibration = calibrate(tok, images())
     fine = tokzoo.from_pretrained(quantize(tok, 64, calibration=calibration).save_pretrained(tmp_path))
-    for options in (dict(), dict(bins="uniform"), dict(bins="lloyd_max", calibration=calibration)):
+    for options in (dict(bins="normal"), dict(bins="uniform"), dict(calibration=calibration)):
         anew, want = quantize(fine, 8, **options), quantize(tok, 8, **{"calibration": calibration} | options)
         assert torch.equal(anew.quantizer.values, want.quantizer.values)
         assert anew.config == want.config

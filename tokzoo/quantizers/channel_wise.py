@@ -67,6 +67,8 @@ def count_below(points: Tensor, borders: Tensor) -> Tensor:
     first = torch.arange(rows.numel() // room, device=points.device, dtype=torch.int32) * room  # of each row
     table, values = rows.flatten(), points.flatten()
     found = first.expand(points.shape).reshape(-1).clone()
+    above = torch.empty_like(found)  # comparing into integers is three times as fast as into booleans
     for each in reversed(range(passes)):
-        found = found.add_(values > table.index_select(0, found + (2**each - 1)), alpha=2**each)
+        middle = table[2**each - 1 :].index_select(0, found)
+        found = found.add_(torch.gt(values, middle, out=above), alpha=2**each)
     return (found.view(points.shape) - first).long()

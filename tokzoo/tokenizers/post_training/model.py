@@ -1,9 +1,6 @@
 """Any continuous tokenizer made discrete after training, arXiv:2503.16430: `tokzoo.quantize(tok, levels=64)`."""
 
-import hashlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -18,14 +15,12 @@ from tokzoo.quantizers.channel_tables import (
     published_table,
     uniform_table,
 )
-from tokzoo.tokenizers.base import Photo, TokenizerOutput, VisualTokenizer
+from tokzoo.tokenizers.base import TokenizerOutput, VisualTokenizer
+from tokzoo.tokenizers.post_training.calibration import Calibration, Photos, calibrate, fingerprint
 from tokzoo.tokenizers.post_training.config import PostTrainingConfig
 from tokzoo.tokens import Tokens, TokenSpec
 
 Bins = Literal["normal", "uniform", "lloyd_max"]
-BATCH = 8  # images that are encoded at once in calibration
-PROBED = 2  # images that the decoder is probed with
-NUDGE = 0.1  # of a channel's spread, to see what the decoder makes of it
 
 
 class PostTraining(VisualTokenizer):
@@ -114,18 +109,6 @@ class PostTraining(VisualTokenizer):
         return replace(tokens, indices=None, latents=codes, levels=None)
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What `calibrate` saw of a tokenizer: `samples` (N, C) of its latents, and `costs` (C,).
-
-    `costs` are square errors of pixels per square error in each channel. `of` tells the tokenizer.
-    """
-
-    samples: Tensor
-    costs: Tensor
-    of: str
-
-
 def check_base(base: VisualTokenizer) -> None:
     """Raises ValueError unless `base` is a continuous tokenizer of the three usual parts."""
     if base.token_spec.levels is not None:
@@ -141,8 +124,8 @@ def quantize(
     tok: VisualTokenizer,
     levels: int = 64,
     *,
-    bins: Bins = "normal",
-    calibration: "Calibration | str | Path | Iterable[Photo] | Tensor | None" = None,
+    bins: Bins | None = None,
+    calibration: Calibration | Photos | None = None,
     bits_per_token: int | None = None,
     low: float = -5.0,
     high: float = 5.0,
@@ -155,7 +138,7 @@ def quantize(
             the spreads that it was calibrated to.
         levels: values per channel.
         bins: `normal`, as published: equally likely bins of a normal distribution; `uniform`; `lloyd_max`, of least
-            error on the photos of `calibration`.
+            error in the decoded photos of `calibration`. None: `lloyd_max` where that is given, else `normal`.
         calibration: a folder of photos, photos, or images (B, 3, H, W), two or more, or what `calibrate` made of them:
             `low` and `high` are then standard deviations around each channel's mean. None: of latents scaled as
             `tok.token_spec` says.
@@ -170,45 +153,27 @@ def quantize(
     known = tok.config if isinstance(tok, PostTraining) else None
     tok = tok.base if isinstance(tok, PostTraining) else tok
     check_base(tok)
-    if bins not in get_args(Bins):
-        raise ValueError(f"bins must be one of {', '.join(get_args(Bins))}; got {bins!r}")
-    if calibration is None and (bins == "lloyd_max" or bits_per_token is not None):
-        raise ValueError(
-            "bins='lloyd_max' and bits_per_token are fitted to photos: give calibration=, a folder of some"
-        )
-    if bits_per_token is not None and bins != "lloyd_max":
-        raise ValueError(f"bits_per_token goes with bins='lloyd_max'; got {bins!r}")
-    spec = tok.token_spec
-    counts = (levels,) * spec.channels
-    fitted = calibration is not None
-    if calibration is None and known is not None and known.means:
-        means, spreads, fitted = torch.tensor(known.means), torch.tensor(known.spreads), True
-    elif calibration is None:
-        means, spreads = torch.full((spec.channels,), spec.shift), torch.full((spec.channels,), 1 / spec.scale)
-    else:
-        seen = calibration if isinstance(calibration, Calibration) else calibrate(tok, calibration)
-        if seen.of != fingerprint(tok):
-            raise ValueError(
-                "this calibration is of another tokenizer, or of other weights: calibrate(tok, photos) anew"
-            )
-        samples = seen.samples
-        spreads, means = torch.std_mean(samples, 0)
-        if bits_per_token is not None:
-            counts = tuple(2**bits for bits in allocate_bits(samples, bits_per_token, seen.costs))
+    bins = bins or ("normal" if calibration is None else "lloyd_max")
+    _check_bins(bins, calibration, bits_per_token)
+    channels = tok.token_spec.channels
+    seen = None if calibration is None else _seen(tok, calibration)
+    means, spreads = _centres(tok, known, seen)
     if bins == "lloyd_max":
-        tables = [lloyd_max_table(column, count) for column, count in zip(samples.t(), counts, strict=True)]
+        assert seen is not None  # checked above
+        counts = [levels] * channels
+        if bits_per_token is not None:
+            counts = [2**bits for bits in allocate_bits(seen.samples, bits_per_token, seen.costs)]
+        columns = zip(seen.samples.t(), counts, seen.costs.t(), strict=True)
+        tables = [lloyd_max_table(samples, count, costs) for samples, count, costs in columns]
     else:
-        normal = bins == "normal"
-        table = (
-            published_table(levels, low=low, high=high, reach=reach)
-            if normal
-            else uniform_table(levels, low=low, high=high)
-        )
+        bounds = dict(low=low, high=high)
+        table = published_table(levels, **bounds, reach=reach) if bins == "normal" else uniform_table(levels, **bounds)
         tables = [mean + spread * table for mean, spread in zip(means, spreads, strict=True)]
+    fitted = seen is not None or (known is not None and bool(known.means))
     config = PostTrainingConfig(
         base=hub.architecture_of(tok).name if known is None else known.base,
         base_config=asdict(tok.config),
-        levels=counts,
+        levels=tuple(len(table) for table in tables),
         means=tuple(means.tolist()) if fitted else (),
         spreads=tuple(spreads.tolist()) if fitted else (),
     )
@@ -217,64 +182,30 @@ def quantize(
     return made.eval()
 
 
-@torch.no_grad()
-def calibrate(tok: VisualTokenizer, photos: str | Path | Iterable[Photo] | Tensor) -> Calibration:
-    """The latents that `tok` makes of photos, to quantize it by several times.
-
-    Args:
-        photos: a folder of photos, photos, or images (B, 3, H, W); two or more, better hundreds.
-
-    Raises:
-        ValueError: a single photo, no folder, or a channel that does not vary.
-    """
-    tokens = _encoded(tok, photos)
-    samples = torch.cat([tok.codes(part).float().flatten(0, 1).cpu() for part in tokens])  # (N, C)
-    spreads = samples.std(0)
-    if not bool(samples.isfinite().all()) or bool((spreads <= 0).any()):
-        still = [channel for channel, spread in enumerate(spreads.tolist()) if not spread > 0]
-        raise ValueError(f"channels {still[:10]} do not vary over the photos, or hold NaN: give others, or more")
-    return Calibration(samples, _costs(tok, tokens[0][:PROBED], spreads), fingerprint(tok))
+def _check_bins(bins: Bins, calibration: object, bits_per_token: int | None) -> None:
+    if bins not in get_args(Bins):
+        raise ValueError(f"bins must be one of {', '.join(get_args(Bins))}; got {bins!r}")
+    if calibration is None and (bins == "lloyd_max" or bits_per_token is not None):
+        raise ValueError(
+            "bins='lloyd_max' and bits_per_token are fitted to photos: give calibration=, a folder of some"
+        )
+    if bits_per_token is not None and bins != "lloyd_max":
+        raise ValueError(f"bits_per_token goes with bins='lloyd_max'; got {bins!r}")
 
 
-def fingerprint(tok: VisualTokenizer) -> str:
-    """A hash of the encoder's weights, which say what the latents are."""
-    found = hashlib.sha256()
-    for name, value in sorted((tok.encoder or tok).state_dict().items()):
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:32]
+def _seen(tok: VisualTokenizer, calibration: Calibration | Photos) -> Calibration:
+    seen = calibration if isinstance(calibration, Calibration) else calibrate(tok, calibration)
+    if seen.of != fingerprint(tok):
+        raise ValueError("this calibration is of another tokenizer, or of other weights: calibrate(tok, photos) anew")
+    return seen
 
 
-def _encoded(tok: VisualTokenizer, calibration: str | Path | Iterable[Photo] | Tensor) -> list[Tokens]:
-    if isinstance(calibration, Tensor):
-        batches: Iterable[Tensor] = calibration.split(BATCH)
-        count = len(calibration)
-    else:
-        photos = list(calibration) if not isinstance(calibration, str | Path) else _photos_in(Path(calibration))
-        batches = (tok.preprocess(photos[start : start + BATCH]) for start in range(0, len(photos), BATCH))
-        count = len(photos)
-    if count < 2:
-        raise ValueError(f"statistics need two photos or more, and are better of hundreds; got {count}")
-    return [tok.encode(batch.to(tok.device)) for batch in batches]
-
-
-def _photos_in(folder: Path) -> list[Photo]:
-    from tokzoo.images import IMAGE_EXTENSIONS
-
-    if not folder.is_dir():
-        raise ValueError(f"calibration must be a folder of photos, photos or images; {folder} is no folder")
-    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_EXTENSIONS]
-
-
-def _costs(tok: VisualTokenizer, tokens: Tokens, spreads: Tensor) -> Tensor:
-    """Square error of pixels per square error in each channel (C,), of independent small errors."""
-    plain, codes = tok.decode(tokens, clamp=False), tok.codes(tokens)
-    generator = torch.Generator().manual_seed(0)
-    found = []
-    for channel, spread in enumerate(spreads.tolist()):
-        noise = torch.randn(codes.shape[:2], generator=generator).to(codes.device) * (NUDGE * spread)
-        nudged = codes.clone()
-        nudged[..., channel] += noise
-        difference = tok.decode(replace(tokens, latents=nudged), clamp=False) - plain
-        found.append(difference.square().mean() / noise.square().mean())
-    return torch.stack(found).cpu()
+def _centres(tok: VisualTokenizer, known: PostTrainingConfig | None, seen: Calibration | None) -> tuple[Tensor, Tensor]:
+    """Mean and spread of each channel (C,): over the photos, or as they were before, or as the tokenizer says."""
+    if seen is not None:
+        spreads, means = torch.std_mean(seen.samples, 0)
+        return means, spreads
+    if known is not None and known.means:
+        return torch.tensor(known.means), torch.tensor(known.spreads)
+    spec = tok.token_spec
+    return torch.full((spec.channels,), spec.shift), torch.full((spec.channels,), 1 / spec.scale)
