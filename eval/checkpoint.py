@@ -27,9 +27,11 @@ from tokzoo.data.batches import evaluation_images
 from tokzoo.data.readers import ImageFolder
 from tokzoo.losses.perceptual import EfficientNetLite0Features
 from tokzoo.losses.reconstruction import psnr
+from tokzoo.tokens import Gaussians
 from tokzoo.training.export import averaged_model
 
 LEAST_PER_LABEL, MOST_PER_LABEL = 100, 150
+GEOMETRY = 5  # numbers of a Gaussian
 FEATURE_SIDE = 128  # pixels that the extractor sees
 DECAY = 1e-3  # of the probe's weights
 
@@ -76,6 +78,13 @@ def round_trip(tok: tokzoo.VisualTokenizer, images: Tensor) -> tuple[Tensor, Ten
     return torch.cat(made), None if indices[0] is None else torch.cat(indices)
 
 
+@torch.no_grad()
+def of_count(tok: tokzoo.VisualTokenizer, images: Tensor, count: int) -> float:
+    """PSNR of images from so many tokens, where `encode` takes their number."""
+    made = [tok.decode(tok.encode(part, num_tokens=count)) for part in images.split(64)]
+    return float(psnr(torch.cat(made), images).mean())
+
+
 def code_use(indices: Tensor, num_codes: int) -> dict[str, float]:
     """The share of codes that occur, and exp of their entropy."""
     counts = torch.bincount(indices.flatten(), minlength=num_codes).double()
@@ -111,6 +120,8 @@ def probe(tok: tokzoo.VisualTokenizer, archive: Path) -> dict[str, Any]:
     if tok.token_spec.ordered:
         curve = measure(tok, evaluation_images(val, tok.image_size), mean_image(train, tok.image_size))
         ordered = {"psnr_of_prefixes": dict(zip(curve.lengths, curve.psnr, strict=True))}
+    if counts := getattr(tok.config, "training_lengths", ()):
+        ordered = {"psnr_of_counts": {count: of_count(tok, held_out, count) for count in counts}}
     return {
         **ordered,
         "photos": len(val),
@@ -164,13 +175,18 @@ def main() -> None:
 
 
 def prefixes(scores: dict) -> str:
-    """A table of an ordered tokenizer's prefixes; nothing of others."""
-    if "psnr_of_prefixes" not in scores:
+    """A table of an ordered tokenizer's prefixes, or of the numbers of Gaussians that were learned; nothing of others."""
+    said = {
+        "psnr_of_prefixes": "Any prefix decodes; 0 tokens are the mean training image:",
+        "psnr_of_counts": "`encode` takes the number of tokens; training drew from these:",
+    }
+    found = [name for name in said if name in scores]
+    if not found:
         return ""
-    rows = [f"| {count} | {value:.2f} dB |" for count, value in scores["psnr_of_prefixes"].items()]
+    rows = [f"| {count} | {value:.2f} dB |" for count, value in scores[found[0]].items()]
     lines = [
         "",
-        "Any prefix decodes; 0 tokens are the mean training image:",
+        said[found[0]],
         "",
         "| tokens | PSNR |",
         "| ---: | ---: |",
@@ -181,6 +197,9 @@ def prefixes(scores: dict) -> str:
 def made(tok: tokzoo.VisualTokenizer) -> str:
     """What the tokens of a photo are, in words."""
     spec = tok.token_spec
+    if isinstance(spec.layout, Gaussians):
+        size = f"{spec.layout.num_tokens * (GEOMETRY + spec.channels):,} floats"
+        return f"{spec.layout.num_tokens} Gaussians\nof {GEOMETRY} numbers and {spec.channels} features each ({size})"
     if spec.levels is None:
         return f"{spec.layout.num_tokens} continuous tokens\nof {spec.channels} channels"
     bits = spec.layout.num_tokens * round(spec.bits_per_token)
