@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tokzoo import _files, hub, registry
+from tokzoo import _files, _state, hub, registry
 
 if TYPE_CHECKING:
     from tokzoo.tokenizers.base import VisualTokenizer
@@ -97,7 +97,7 @@ def cases(family: str) -> list[Path]:
 def read_case(path: Path) -> Case:
     """The case of `path` (.json) and the .npz beside it."""
     about, arrays = json.loads(path.read_text()), np.load(path.with_suffix(".npz"))
-    weights = _filled(about.get("state_dict", {}), about.get("scale", {}))
+    weights = _filled(about.get("state_dict", {}), about.get("scale", {})) | _published(about.get("weights"), path)
     weights |= {
         key: torch.from_numpy(arrays[f"kept.{key}"]) for key in about.get("state_dict", {}) if f"kept.{key}" in arrays
     }
@@ -114,6 +114,27 @@ def read_case(path: Path) -> Case:
         notes=about.get("notes", []),
         parts={key.removeprefix(others): _filled(about[key], {}) for key in about if key.startswith(others)},
     )
+
+
+def _published(described: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The real weights that a case is about, from `where` below the folder of that name above it; the half that a file
+    is of, as its name ends, comes before its keys.
+
+    Raises:
+        FileNotFoundError: they do not lie there. ValueError: they are others than the recorded ones.
+    """
+    if not isinstance(described, dict):
+        return {}
+    where = Path(described["where"])
+    root = next((above.parent for above in path.resolve().parents if above.name == where.parts[0]), None)
+    if root is None or not (root / where).is_dir():
+        raise FileNotFoundError(f"{path.stem} is about real weights, which lie in no {where} above it")
+    state: dict[str, torch.Tensor] = {}
+    for name, entry in described["files"].items():
+        _files.check_hash(root / where / name, entry["sha256"])
+        half = Path(name).stem.rpartition("_")[2]
+        state |= {f"{half}.{key}": value.float() for key, value in _state.read_state(root / where / name).items()}
+    return state
 
 
 def _filled(listed: dict[str, Any], scale: dict[str, float]) -> dict[str, torch.Tensor]:

@@ -11,24 +11,27 @@ from tokzoo.tokens import Features, Grid
 
 
 class TinyCnnDecoder(Decoder):
-    """The mirror of `TinyCnnEncoder`: codes are bent into (-3, 3) first, nearest pixels doubled between levels.
+    """`TinyCnnEncoder` backwards: codes are bent into (-3, 3) first, nearest pixels doubled between levels.
 
-    Args: as the encoder's, levels from full resolution (0) to the coarsest, of which the codes come; `pooled` is about
-        the blocks of the coarsest.
+    Args:
+        widths: channels per level, full resolution first; of the coarsest come the codes.
+        num_blocks: per level.
+        code_dim: C, channels in.
+        pooled: whether the blocks of the coarsest level have the normalised branch.
 
     Shapes:
         codes (B, h * w, C) on Grid(h, w) -> images (B, 3, h * f, w * f), nominally in [0, 1]
     """
 
-    def __init__(self, *, width: int, num_blocks: PySequence[int], code_dim: int, pooled: bool = False):
+    def __init__(self, *, widths: PySequence[int], num_blocks: PySequence[int], code_dim: int, pooled: bool = False):
         super().__init__()
-        layers: list[nn.Module] = [SoftClamp(), nn.Conv2d(code_dim, width, 3, padding=1), nn.ReLU()]
-        for level in reversed(range(len(num_blocks))):
-            coarsest = level == len(num_blocks) - 1
-            layers += [TinyBlock(width, pooled=pooled and coarsest) for _ in range(num_blocks[level])]
+        layers: list[nn.Module] = [SoftClamp(), nn.Conv2d(code_dim, widths[-1], 3, padding=1), nn.ReLU()]
+        for level, (width, count) in reversed(list(enumerate(zip(widths, num_blocks, strict=True)))):
+            coarsest = level == len(widths) - 1
+            layers += [TinyBlock(width, pooled=pooled and coarsest) for _ in range(count)]
             if level:
-                layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1, bias=False)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 3, 3, padding=1))
+                layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, widths[level - 1], 3, padding=1, bias=False)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[0], 3, 3, padding=1))
 
     def forward(self, codes: Features) -> Tensor:
         grid = codes.layout

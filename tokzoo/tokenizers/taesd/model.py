@@ -11,11 +11,22 @@ from tokzoo.tokenizers.taesd.config import TaesdConfig
 
 
 class Taesd(GridTokenizer):
-    """A grid of continuous tokens, one per 8 x 8 pixels."""
+    """A grid of continuous tokens, one per 8 x 8 or 32 x 32 pixels."""
 
     def __init__(self, config: TaesdConfig):
         super().__init__(config)
-        sizes = dict(width=config.width, num_blocks=config.num_blocks, code_dim=config.code_dim, pooled=config.pooled)
-        self.encoder = TinyCnnEncoder(**sizes)  # type: ignore[arg-type]
+        self.encoder = TinyCnnEncoder(
+            width=config.width,
+            num_blocks=config.num_blocks,
+            code_dim=config.code_dim,
+            pooled=config.pooled,
+            stem=config.stem,
+        )
         self.quantizer = IdentityBottleneck(config.code_dim)
-        self.decoder = TinyCnnDecoder(**sizes)  # type: ignore[arg-type]
+        num_blocks = config.decoder_num_blocks or config.num_blocks
+        self.decoder = TinyCnnDecoder(
+            widths=config.decoder_widths or (config.width,) * len(num_blocks),
+            num_blocks=num_blocks,
+            code_dim=config.code_dim,
+            pooled=config.pooled,
+        )

@@ -70,22 +70,34 @@ def _on_hub(name: str, latents: str) -> Weights:
     )
 
 
-TAEF2_FILES = Weights(
-    tag="flux2",
-    manual=ManualSource(
-        file="taef2_encoder.pth",
-        other_half="taef2_decoder.pth",
-        url="https://github.com/madebyollin/taesd",
-        sha256={
-            "taef2_encoder.pth": "10a4e1021e89d7551eaf161352da8dbd0b1aa83872ae28b150c1df1ce2f147b6",
-            "taef2_decoder.pth": "0a44a31e1ae59eb9dbf9359d24942fd3ef5928162c1800d97a28c61d51be0ab5",
-        },
-    ),
-    code_licence="MIT",
-    licence="MIT",
+def _in_the_repository(tag: str, name: str, latents: str, **about: Any) -> Weights:
+    """Both halves lie as files beside the author's code."""
+    return Weights(
+        tag=tag,
+        manual=ManualSource(
+            file=f"{name}_encoder.pth",
+            other_half=f"{name}_decoder.pth",
+            url="https://github.com/madebyollin/taesd",
+            sha256=about.pop("sha256", {}),
+        ),
+        code_licence="MIT",
+        licence="MIT",
+        note=f"Reads and writes the latents of {latents}. The author does not state the training data.",
+        **about,
+    )
+
+
+TAEF2_FILES = _in_the_repository(
+    "flux2",
+    "taef2",
+    "FLUX.2",
     checked="weights",
-    note="Reads and writes the latents of FLUX.2. The author does not state the training data.",
+    sha256={
+        "taef2_encoder.pth": "10a4e1021e89d7551eaf161352da8dbd0b1aa83872ae28b150c1df1ce2f147b6",
+        "taef2_decoder.pth": "0a44a31e1ae59eb9dbf9359d24942fd3ef5928162c1800d97a28c61d51be0ab5",
+    },
 )
+TAESANA_FILES = _in_the_repository("sana", "taesana", "SANA's DC-AE (f32c32)", checked="manifest")
 
 ARCHITECTURES = (
     _published("taesd", sizes.TAESD, _on_hub("taesd", "Stable Diffusion 1 and 2")),
@@ -93,4 +105,5 @@ ARCHITECTURES = (
     _published("taesd3", sizes.TAESD3, _on_hub("taesd3", "Stable Diffusion 3")),
     _published("taef1", sizes.TAEF1, _on_hub("taef1", "FLUX.1")),
     _published("taef2", sizes.TAEF2, TAEF2_FILES),
+    _published("taesana", sizes.TAESANA, TAESANA_FILES),
 )
