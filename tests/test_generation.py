@@ -15,6 +15,8 @@ from tokzoo.about import model_card
 from tokzoo.cli.main import main
 from tokzoo.demo_generation import class_of, generation_html, stages
 from tokzoo.generation import Pipeline, pipeline
+from tokzoo.generators.gpstoken.config import TINY as GPS_TINY
+from tokzoo.generators.gpstoken.model import GpsSit
 from tokzoo.tokens import Sequence, Tokens
 
 CLASSES = ("cat", "dog", "t-shirt")
@@ -84,6 +86,11 @@ def test_what_does_not_fit_is_named() -> None:
         pipe(0, batch_size=0)
     with pytest.raises(ValueError, match="they are no pair"):
         Pipeline(pipe.generator, tokzoo.create_model("titok_nano"))
+    with pytest.raises(TypeError, match="no knob of this generator is called num_steps; there are guidance"):
+        pipe("cat", num_steps=3)
+    gaussians = Pipeline(GpsSit(GPS_TINY), tiny("gpstoken"))
+    with pytest.raises(TypeError, match="GpsSit makes all tokens anew: it takes no given="):
+        gaussians(0, given=pipe.tokens("cat"))
     with pytest.raises(ValueError, match="a pipeline needs a generator"):
         pipeline("titok_nano.photos64")
 

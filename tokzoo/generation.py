@@ -1,6 +1,7 @@
 """A generator and its tokenizer: labels -> images. B batch, S pixels of a side, L tokens."""
 
 import difflib
+import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,8 @@ class Pipeline:
         condition = repeat(self._condition(labels), num_samples)
         count = size(condition)
         knobs = {**self.generator.sampling, **options}
+        if "given" in knobs and "given" not in inspect.signature(self.generator.sample).parameters:
+            raise TypeError(f"{type(self.generator).__name__} makes all tokens anew: it takes no given=")
         given = knobs.pop("given", None)
         with tqdm(total=count, unit="image", disable=not progress) as bar:
             for start in range(0, count, batch_size):

@@ -59,6 +59,14 @@ def test_away_from_the_same_text_there_is_no_way_and_away_from_another_there_is(
 
 
 @torch.no_grad()
+def test_discrete_tokens_that_are_given_stay() -> None:
+    model, kept = made("vq"), torch.arange(12)[None] % 3 == 0
+    given = Tokens(layout=Sequence(12), indices=torch.arange(12)[None], levels=(40,), valid=kept)
+    tokens = model.sample(caption(2), given=given, num_steps=3, generator=torch.Generator().manual_seed(0))
+    assert tokens.indices[:, kept[0]].tolist() == [[0, 3, 6, 9]] * 2
+
+
+@torch.no_grad()
 def test_a_pipeline_passes_captions_on() -> None:
     tok = Titok(replace(TITOK_TINY, num_tokens=12, codebook_size=40)).eval()
     pipe = Pipeline(made("vq"), tok)

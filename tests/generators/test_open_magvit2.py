@@ -46,6 +46,18 @@ def test_samples_are_of_the_distribution_that_log_prob_tells() -> None:
     assert chi_square < 103.4  # the 0.999 quantile with 63 degrees of freedom
 
 
+@torch.no_grad()
+def test_half_a_grid_is_completed() -> None:
+    model = made()
+    indices = torch.randint(64, (1, 16), generator=torch.Generator().manual_seed(1))
+    half = Tokens(layout=Grid(4, 4), indices=indices, levels=(64,), valid=torch.arange(16)[None] < 8)
+    done = model.sample([1, 2], given=half, temperature=0)
+    assert torch.equal(done.indices[:, :8], indices[:, :8].expand(2, -1))
+    said = model.part_logits(done.indices, model.condition([1, 2]))
+    for part, logits in zip(model.embed.split(done.indices), said, strict=True):
+        assert torch.equal(part[:, 8:], logits.argmax(-1)[:, 8:])
+
+
 def test_it_is_made_for_words_of_bits_and_learns_them() -> None:
     tok = tokzoo.create_model("open_magvit2_256", image_size=32, width=32, multipliers=(1, 2), num_blocks=1, code_dim=6)
     sizes = dict(width=32, depth=1, num_heads=2, slot_depth=1, multiple_of=32, num_classes=4)

@@ -14,6 +14,8 @@ from tokzoo.generators.gpt.model import Gpt
 from tokzoo.generators.ibq.model import IbqGpt
 from tokzoo.generators.maskgit.config import TINY as MASKGIT_TINY
 from tokzoo.generators.maskgit.model import Maskgit
+from tokzoo.generators.on_codes.config import TINY as CODE_TINY
+from tokzoo.generators.on_codes.model import CodeGpt
 from tokzoo.generators.rar.config import TINY as RAR_TINY
 from tokzoo.generators.rar.model import Rar
 from tokzoo.generators.sampling import draw, entropy, first_uncertain, guide, keep_likely
@@ -27,6 +29,7 @@ KINDS = {
     "row": (Gpt, GPT_ROW),
     "rar": (Rar, RAR_TINY),
     "ibq": (IbqGpt, GPT_TINY),
+    "codes": (CodeGpt, CODE_TINY),
 }
 
 
@@ -35,7 +38,7 @@ def made(kind: str, seed: int = 0, **changes: object) -> Gpt | Rar:
     torch.manual_seed(seed)
     build, config = KINDS[kind]
     model = build(replace(config, **changes)).eval()
-    torch.nn.init.normal_(model.head.weight, std=0.3)
+    torch.nn.init.normal_(model.head.bias if kind == "codes" else model.head.weight, std=0.3)
     return model
 
 
@@ -80,10 +83,23 @@ def test_guidance_in_one_batch_equals_two_passes(kind: str) -> None:
 
 
 @torch.no_grad()
-def test_samples_are_of_the_distribution_that_log_prob_tells() -> None:
-    model = made("row", codebook_size=3, num_tokens=3)
+def test_guidance_of_what_is_filled_in_equals_two_passes() -> None:
+    torch.manual_seed(0)
+    model = Maskgit(MASKGIT_TINY).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.3)
+    tokens = model.sample([1, 2], guidance=3.0, temperature=0, num_steps=1)
+    condition, blank = torch.tensor([1, 2]), torch.full((2, MASKGIT_TINY.num_tokens), model.mask)
+    conditional, unconditional = model.logits(blank, condition), model.logits(blank, model.null(condition))
+    assert torch.equal(tokens.indices, (unconditional + 3 * (conditional - unconditional)).argmax(-1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["gpt", "row", "rar", "ibq", "codes"])
+def test_samples_are_of_the_distribution_that_log_prob_tells(kind: str) -> None:
+    grid = None if kind in ("row", "codes") else (1, 3)
+    model = made(kind, codebook_size=3, num_tokens=3, grid=grid)
     every = torch.tensor(list(itertools.product(range(3), repeat=3)))
-    told = model.log_prob(Tokens(layout=Sequence(3), indices=every, levels=(3,)), [2] * 27).exp()
+    told = model.log_prob(Tokens(layout=model.layout, indices=every, levels=(3,)), [2] * 27).exp()
     assert told.sum().item() == pytest.approx(1, abs=1e-5)
     count = 20_000
     drawn = model.sample(2, num_samples=count, generator=torch.Generator().manual_seed(0)).indices
@@ -101,14 +117,19 @@ def test_top_p_keeps_the_token_that_crosses_and_ties_of_top_k_stay() -> None:
 
 
 @torch.no_grad()
-def test_a_prefix_stays_and_half_a_grid_is_completed() -> None:
-    model = made("gpt")
+@pytest.mark.parametrize("kind", ["gpt", "rar", "ibq"])
+def test_a_prefix_stays_and_half_a_grid_is_completed(kind: str) -> None:
+    model = made(kind)
     indices, _ = some(model, 1)
     valid = torch.arange(16)[None] < 8
     half = Tokens(layout=Grid(4, 4), indices=indices, levels=(40,), valid=valid)
-    done = model.sample([1, 2], given=half, num_samples=2, generator=torch.Generator().manual_seed(0))
+    done = model.sample([1, 2], given=half, num_samples=2, temperature=0)
     assert done.layout == Grid(4, 4) and len(done) == 4
     assert torch.equal(done.indices[:, :8], indices[:, :8].expand(4, -1))
+    said = model.logits(done.indices, model.condition([1, 1, 2, 2])).argmax(-1)
+    assert torch.equal(done.indices[:, 8:], said[:, 8:])
+    with pytest.raises(ValueError, match="must be the first ones"):
+        model.sample(1, given=replace(half, valid=valid.flip(1)))
 
 
 @torch.no_grad()
@@ -232,6 +253,12 @@ def test_bad_pairs_and_tokens_are_named() -> None:
         model.sample(1, given=longer)
     with pytest.raises(ValueError, match="they are no pair"):
         model.check_pair(tokzoo.create_model("titok_nano").token_spec)
+    with pytest.raises(ValueError, match="99 in slot 0 among them; allowed are 0 to 39"):
+        model.log_prob(Tokens(layout=Sequence(6), indices=torch.full((1, 6), 99), levels=(40,)), [1])
+    with pytest.raises(ValueError, match="given tokens must be 1 or 3 samples; got 2"):
+        model.sample([1, 2, 3], given=Tokens(layout=Sequence(2), indices=torch.zeros(2, 2, dtype=torch.int64)))
+    with pytest.raises(TypeError, match="no knob of this generator is called top; there are guidance,"):
+        model.sample(1, top=3)
     with pytest.raises(ValueError, match="continuous"):
         tokzoo.create_model("gpt_b", tokenizer=tokzoo.create_model("titok_nano", bottleneck="kl"))
     with torch.no_grad():

@@ -59,7 +59,7 @@ class Autoregressive(WordGenerator):
             TypeError: an unknown knob. ValueError: a label or knob out of range, guidance without a null class, given
                 tokens that do not fit, or logits that are not finite: the layer and the step are named.
         """
-        how = Sampling(**knobs)
+        how = Sampling.read(knobs)
         condition = repeat(self.condition(labels), num_samples)
         count, length = size(condition), self._length(num_tokens)
         if stop_entropy is not None and self.config.grid is not None:

@@ -78,7 +78,7 @@ class FillIn(WordGenerator):
             TypeError: an unknown knob. ValueError: a label or knob out of range, guidance without a null class, given
                 tokens that do not fit, or logits that are not finite: the layer and the step are named.
         """
-        how = Filling(**knobs)
+        how = Filling.read(knobs)
         condition = repeat(self.condition(labels), num_samples)
         ids = torch.full((size(condition), self.config.num_tokens), self.mask, device=self.device)
         if given is not None:

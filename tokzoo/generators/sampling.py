@@ -1,8 +1,9 @@
 """From logits to a drawn token, and how guidance grows. B batch, V values of a token."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -94,6 +95,19 @@ class Knobs:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+
+    @classmethod
+    def read(cls, knobs: Mapping[str, Any]) -> Self:
+        """Knobs by name.
+
+        Raises:
+            TypeError: one that there is not. ValueError: a number out of its range.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(knobs) - set(known))
+        if unknown:
+            raise TypeError(f"no knob of this generator is called {', '.join(unknown)}; there are {', '.join(known)}")
+        return cls(**knobs)
 
     def __post_init__(self) -> None:
         check_knobs(guidance=self.guidance, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)

@@ -43,17 +43,24 @@ def read_config(published: Mapping[str, Any]) -> GptConfig | None:
     """The sizes in the arguments of the authors' model, or None if they are not LlamaGen's."""
     if not {"n_layer", "n_head", "block_size", "dim"} <= set(published):
         return None
-    side = round(published["block_size"] ** 0.5)
     condition_tokens = published.get("cls_token_num", 1)
     return GptConfig(
         codebook_size=published.get("vocab_size", 16384),
-        num_tokens=published["block_size"],
-        grid=(side, side),
         num_classes=published.get("num_classes", 1000),
         text_tokens=condition_tokens if condition_tokens > 1 else 0,
         text_dim=published.get("caption_dim", 2048),
-        width=published["dim"],
-        depth=published["n_layer"],
+        **sizes_of(published),
+    )
+
+
+def sizes_of(published: Mapping[str, Any], *, width: str = "dim", depth: str = "n_layer") -> dict[str, Any]:
+    """What all who build on LlamaGen's code say of a model; `width` and `depth` are what they call these."""
+    side = round(published["block_size"] ** 0.5)
+    return dict(
+        num_tokens=published["block_size"],
+        grid=(side, side),
+        width=published[width],
+        depth=published[depth],
         num_heads=published["n_head"],
         multiple_of=published.get("multiple_of", 256),
     )

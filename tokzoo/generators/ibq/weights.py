@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokzoo.conversion import Rules, rename_keys, under
 from tokzoo.generators.gpt.config import GptConfig
-from tokzoo.generators.gpt.weights import block_rules
+from tokzoo.generators.gpt.weights import block_rules, sizes_of
 from tokzoo.generators.ibq import config as sizes
 from tokzoo.registry import Architecture, Score, Source, Weights
 
@@ -32,16 +32,10 @@ def read_config(published: Mapping[str, Any]) -> GptConfig | None:
     """The sizes in the arguments of the authors' model, or None if they are not IBQ's."""
     if not {"n_layer", "n_head", "n_embd", "block_size", "class_num"} <= set(published):
         return None
-    side = round(published["block_size"] ** 0.5)
     return GptConfig(
         codebook_size=published["vocab_size"],
-        num_tokens=published["block_size"],
-        grid=(side, side),
         num_classes=published["class_num"],
-        width=published["n_embd"],
-        depth=published["n_layer"],
-        num_heads=published["n_head"],
-        multiple_of=published.get("multiple_of", 256),
+        **sizes_of(published, width="n_embd"),
     )
 
 

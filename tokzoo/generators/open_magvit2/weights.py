@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tokzoo.conversion import Rules, rename_keys, under
-from tokzoo.generators.gpt.weights import block_rules
+from tokzoo.generators.gpt.weights import block_rules, sizes_of
 from tokzoo.generators.open_magvit2 import config as sizes
 from tokzoo.generators.open_magvit2.config import OpenMagvit2ArConfig
 from tokzoo.registry import Architecture, Score, Source, Weights
@@ -32,18 +32,13 @@ def read_config(published: Mapping[str, Any]) -> OpenMagvit2ArConfig | None:
     """The sizes in the arguments of the authors' model, or None if they are not Open-MAGVIT2's."""
     if not {"spatial_n_layer", "factorized_n_layer", "factorized_bits", "class_num"} <= set(published):
         return None
-    side, bits = round(published["block_size"] ** 0.5), tuple(published["factorized_bits"])
+    bits = tuple(published["factorized_bits"])
     return OpenMagvit2ArConfig(
         codebook_size=2 ** sum(bits),
         slot_bits=bits,
         slot_depth=published["factorized_n_layer"],
-        num_tokens=published["block_size"],
-        grid=(side, side),
         num_classes=published["class_num"],
-        width=published["dim"],
-        depth=published["spatial_n_layer"],
-        num_heads=published["n_head"],
-        multiple_of=published.get("multiple_of", 256),
+        **sizes_of(published, depth="spatial_n_layer"),
     )
 
 

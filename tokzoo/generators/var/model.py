@@ -243,7 +243,7 @@ class Var(Autoregressive):
             ValueError: a label or knob out of range, guidance without a null class, given tokens that do not fit, or
                 logits that are not finite: the layer and the scale are named.
         """
-        how = Knobs(**{"guidance_schedule": "linear", **knobs})
+        how = Knobs.read({"guidance_schedule": "linear", **knobs})
         condition = repeat(self.condition(labels), num_samples)
         layout = self._leading(num_scales)
         count, length, last = size(condition), layout.num_tokens, len(layout.scales) - 1
