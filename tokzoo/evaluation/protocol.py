@@ -315,7 +315,8 @@ def parse_protocol(held: Mapping[str, Any]) -> Protocol:
 
 def _parse_published(held: Mapping[str, Any]) -> Published:
     _check_fields("published of a protocol", held, Published)
-    return Published(**{key: tuple(value) if isinstance(value, list) else value for key, value in held.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in held.items()}
+    return Published(**values)
 
 
 def _check_fields(what: str, values: Mapping[str, Any], kind: Any) -> None:
