@@ -22,10 +22,10 @@ from tokzoo.tokens import Sequence, Tokens
 CLASSES = ("cat", "dog", "t-shirt")
 
 
-def pair(name: str = "gpt_nano", **sizes: object) -> Pipeline:
+def pair(name: str = "gpt_nano", family: str = "titok", **sizes: object) -> Pipeline:
     """A tiny tokenizer, and a generator that was made for it and says something."""
-    tok = tiny("titok")
-    tok.name = "titok_nano"
+    tok = tiny(family)
+    tok.name = f"{family}_nano"
     torch.manual_seed(0)
     sizes = {"width": 32, "depth": 1, "num_heads": 2, "table_width": 16, **sizes}
     model = tokzoo.create_model(name, tokenizer=tok, num_classes=3, **sizes).eval()
@@ -116,6 +116,21 @@ def test_the_last_stage_of_a_trajectory_is_the_sample_and_the_others_begin_as_it
     assert torch.equal(made[4], pipe(["cat", "dog"], seed=0))
     first = pipe.tokens(["cat", "dog"], seed=0)[:, :2]
     assert torch.equal(made[2], pipe(["cat", "dog"], given=first, temperature=0))
+
+
+@pytest.mark.parametrize("family", ["one_d_piece", "flextok"])
+def test_of_ordered_tokens_every_beginning_is_decoded_alone_and_is_drawn_alone(family: str) -> None:
+    pipe = pair(family=family)
+    made = stages(pipe, ["cat", "dog"])
+    assert list(made) == [1, 2, 4, 8]
+    whole = pipe.tokens(["cat", "dog"], seed=0)
+    for length, images in made.items():
+        torch.testing.assert_close(
+            images, pipe.tokenizer.decode(whole[:, :length], generator=torch.Generator().manual_seed(0))
+        )
+    short = pipe.tokens(["cat", "dog"], temperature=0, num_tokens=3)
+    assert torch.equal(short.indices, pipe.tokens(["cat", "dog"], temperature=0).indices[:, :3])
+    assert pipe(["cat", "dog"], num_tokens=3, seed=0).shape == made[1].shape
 
 
 def test_a_generator_has_no_halves_and_its_card_says_whose_tokens_it_makes(tmp_path: Path) -> None:

@@ -106,16 +106,18 @@ _HALF = "the first half of a photo's tokens is kept, and the rest drawn"
 
 def _how_a_sample_comes(pipe: Pipeline) -> str:
     if pipe.tokenizer.token_spec.ordered:
-        return "samples as their tokens are drawn: what the first of them show"
+        return "coarse to fine: samples of which the first tokens alone are decoded; nothing is filled in"
     return "samples as their tokens are drawn: the first of them, and the likeliest rest"
 
 
 def _after(pipe: Pipeline, tokens: Tokens, names: Sequence[str], length: int) -> torch.Tensor:
-    """Images of the first `length` tokens."""
+    """Images of the first `length` tokens; where decoding is by chance, by the same one at every length."""
     first = tokens[:, :length] if length < tokens.num_tokens else tokens
     if pipe.tokenizer.token_spec.ordered or length == tokens.num_tokens:
         with torch.no_grad():
-            return pipe.tokenizer.decode(first).cpu()
+            return pipe.tokenizer.decode(
+                first, generator=torch.Generator(pipe.generator.device).manual_seed(_SEED)
+            ).cpu()
     return pipe(list(names), given=first, temperature=0).cpu()
 
 
