@@ -21,6 +21,8 @@ class GstConfig:
         width: of a token.
         paint_width: channels that are painted with, and of the network that makes pixels of them.
         cutoff: standard deviations that a Gaussian reaches.
+        released_heads: heads of the pooling in the code that the authors released, which is another network than the
+            paper's; None: the paper's.
     """
 
     image_size: int = 224
@@ -37,6 +39,7 @@ class GstConfig:
     width: int = 768
     paint_width: int = 32
     cutoff: float = 3.0
+    released_heads: int | None = None
 
     @property
     def num_patches(self) -> int:
@@ -46,6 +49,7 @@ class GstConfig:
 
 GST_128 = GstConfig()
 GST_128_AXIS_ALIGNED = GstConfig(rotated=False)
+GST_128_RELEASED = GstConfig(rotated=False, head_widths=(512, 512), octaves=16, width=512, released_heads=8)
 
 GST_NANO = GstConfig(  # ours: 64x64 pictures, and patches known by their own colours and points
     image_size=64,

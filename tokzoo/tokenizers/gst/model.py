@@ -8,6 +8,7 @@ from torch import Tensor
 from tokzoo.conditions.contract import Condition
 from tokzoo.decoders.gaussian_view import GaussianViewDecoder
 from tokzoo.encoders.gaussian_lift import GaussianLiftEncoder
+from tokzoo.encoders.gaussian_lift_released import ReleasedGaussianLiftEncoder
 from tokzoo.layers.camera import check_intrinsics, default_intrinsics
 from tokzoo.layers.projection import NUMBERS
 from tokzoo.quantizers.identity import IdentityBottleneck
@@ -29,26 +30,13 @@ class Gst(VisualTokenizer):
     """
 
     config: GstConfig
-    encoder: GaussianLiftEncoder | None
+    encoder: GaussianLiftEncoder | ReleasedGaussianLiftEncoder | None
     decoder: GaussianViewDecoder | None
 
     def __init__(self, config: GstConfig):
         super().__init__(config)
         check_config(config)
-        self.encoder = GaussianLiftEncoder(
-            image_size=config.image_size,
-            patch_size=config.patch_size,
-            num_tokens=config.num_tokens,
-            feature_width=config.feature_width,
-            feature_depth=config.feature_depth,
-            feature_heads=config.feature_heads,
-            head_widths=config.head_widths,
-            rotated=config.rotated,
-            start_scale=config.start_scale,
-            octaves=config.octaves,
-            unit=config.unit,
-            width=config.width,
-        )
+        self.encoder = build_encoder(config)
         self.quantizer = IdentityBottleneck(config.width)
         self.decoder = GaussianViewDecoder(
             image_size=config.image_size,
@@ -162,10 +150,40 @@ class Gst(VisualTokenizer):
             )
 
 
+def build_encoder(config: GstConfig) -> GaussianLiftEncoder | ReleasedGaussianLiftEncoder:
+    """The paper's, or that of the code that its authors released."""
+    if config.released_heads is not None:
+        return ReleasedGaussianLiftEncoder(
+            patch_size=config.patch_size,
+            num_tokens=config.num_tokens,
+            feature_width=config.feature_width,
+            head_widths=config.head_widths,
+            octaves=config.octaves,
+            num_heads=config.released_heads,
+            width=config.width,
+        )
+    return GaussianLiftEncoder(
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        num_tokens=config.num_tokens,
+        feature_width=config.feature_width,
+        feature_depth=config.feature_depth,
+        feature_heads=config.feature_heads,
+        head_widths=config.head_widths,
+        rotated=config.rotated,
+        start_scale=config.start_scale,
+        octaves=config.octaves,
+        unit=config.unit,
+        width=config.width,
+    )
+
+
 def check_config(config: GstConfig) -> None:
     """Raises ValueError where sizes do not fit each other."""
     if config.image_size % config.patch_size:
         raise ValueError(f"image_size {config.image_size} must be a multiple of the patch, {config.patch_size}")
+    if config.released_heads is not None and (config.feature_depth is not None or config.rotated or config.unit != 1):
+        raise ValueError("the released code takes given features (feature_depth=None), rotated=False and unit=1.0")
     if config.num_tokens < 1 or not config.unit > 0 or not config.start_scale > 0:
         raise ValueError(
             f"num_tokens must be at least 1, unit and start_scale above 0; got {config.num_tokens}, {config.unit}, "
