@@ -14,7 +14,8 @@ ANY_SIZE = ("bae", "ibq", "llamagen_vq", "open_magvit2", "vqgan", "wetok")
 PYRAMIDS = ("var_vqvae", "xqgan")
 CUTS = {
     **dict.fromkeys(("bae", "llamagen_vq", "robustok", "xqgan"), "adm"),
-    **dict.fromkeys(("ibq", "open_magvit2", "vqgan", "wetok"), "opencv"),
+    **dict.fromkeys(("ibq", "vqgan"), "opencv"),
+    **dict.fromkeys(("open_magvit2", "wetok"), "bilinear"),
     "var_vqvae": "lanczos_zoom",
 }
 

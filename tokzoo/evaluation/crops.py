@@ -29,6 +29,5 @@ CROPS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
     **PUBLISHED_CROPS,
     "centre": centre_crop,
     "padded_centre": padded_centre_crop,
-    "bilinear": partial(resize_and_crop, resample="bilinear"),
     "lanczos": partial(resize_and_crop, resample="lanczos"),
 }

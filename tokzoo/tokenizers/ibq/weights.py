@@ -28,6 +28,7 @@ def read_config(published: Mapping[str, Any]) -> IbqConfig | None:
 
 
 IN1K = "ImageNet val 50k, 256x256; docs/IBQ.md of TencentARC/SEED-Voken"
+PRETRAINED = "ImageNet val 50k, 256x256, pretrained models; docs/IBQ.md of TencentARC/SEED-Voken"
 COCO = "MS-COCO val 2017, 256x256; docs/IBQ.md of TencentARC/SEED-Voken"
 
 
@@ -64,7 +65,12 @@ def _in1k(size: int, rfid: float, lpips: float, usage: float) -> Weights:
 
 def _pretrained(size: int, rfid: float, psnr: float, coco_rfid: float, coco_psnr: float) -> Weights:
     """Trained on 200M image-text pairs."""
-    scores = (("rFID", rfid, IN1K), ("PSNR", psnr, IN1K), ("rFID", coco_rfid, COCO), ("PSNR", coco_psnr, COCO))
+    scores = (
+        ("rFID", rfid, PRETRAINED),
+        ("PSNR", psnr, PRETRAINED),
+        ("rFID", coco_rfid, COCO),
+        ("PSNR", coco_psnr, COCO),
+    )
     return _weights("pretrain", f"{size}-Pretrain", f"IBQ_pretrain_{size}.ckpt", *scores)
 
 

@@ -17,7 +17,7 @@ def magvit2_sizes(config: Magvit2CnnSizes) -> dict[str, Any]:
 class OpenMagvit2(GridTokenizer):
     """One token per f x f pixels, row-major; bit k of an index is set where channel k is above 0."""
 
-    photo_protocol = "opencv"
+    photo_protocol = "bilinear"
 
     def __init__(self, config: OpenMagvit2Config):
         super().__init__(config)

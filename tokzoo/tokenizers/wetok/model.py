@@ -14,7 +14,7 @@ class Wetok(GridTokenizer):
     A generative decoder draws its noise (B, L, C) from `decode(tokens, generator=...)`, or takes `noise=`.
     """
 
-    photo_protocol = "opencv"
+    photo_protocol = "bilinear"
 
     def __init__(self, config: WetokConfig):
         super().__init__(config)
