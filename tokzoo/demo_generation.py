@@ -114,10 +114,9 @@ def _after(pipe: Pipeline, tokens: Tokens, names: Sequence[str], length: int) ->
     """Images of the first `length` tokens; where decoding is by chance, by the same one at every length."""
     first = tokens[:, :length] if length < tokens.num_tokens else tokens
     if pipe.tokenizer.token_spec.ordered or length == tokens.num_tokens:
+        noise = torch.Generator(pipe.generator.device).manual_seed(_SEED)
         with torch.no_grad():
-            return pipe.tokenizer.decode(
-                first, generator=torch.Generator(pipe.generator.device).manual_seed(_SEED)
-            ).cpu()
+            return pipe.tokenizer.decode(first, generator=noise).cpu()
     return pipe(list(names), given=first, temperature=0).cpu()
 
 
