@@ -55,6 +55,20 @@ def test_the_average_is_taken_where_there_is_one(tmp_path: Path) -> None:
     assert read_state(file)["a"].item() == 1
 
 
+def test_an_average_under_a_name_of_its_own_is_taken_by_that_name_and_never_guessed(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint-last.pth"
+    left = dict(model={"a": torch.zeros(1)}, optimizer={"state": {}}, epoch=3, args=argparse.Namespace(lr=1e-4))
+    torch.save({**left, "model_ema": {"a": torch.ones(1)}}, file)
+    assert read_state(file, "model_ema")["a"].item() == 1
+    with pytest.raises(ValueError, match="holds model_ema beside model, optimizer: nothing says which"):
+        read_state(file)
+    torch.save(left, file)
+    with pytest.raises(ValueError, match="holds model, optimizer, but not 'model_ema'"):
+        read_state(file, "model_ema")
+    torch.save({"a": torch.ones(1)}, file)  # as the hub's mirrors have it
+    assert list(read_state(file, "model_ema")) == ["a"]
+
+
 class Attack:
     def __reduce__(self) -> tuple:
         return os.getcwd, ()

@@ -16,25 +16,52 @@ from tokzoo._files import AGAIN
 SHOWN = 10  # of each kind of misfit
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
+def read_state(file: Path, averaged: str | None = None) -> dict[str, Tensor]:
     """The tensors of a safetensors file or of a torch pickle, of which no code is run.
 
     They are mapped: a tensor's bytes are read from the disk when it is used.
 
+    Args:
+        averaged: the entry under which authors keep the moving average of the weights, which they evaluate; a file that
+            holds one state dict and nothing else needs no such entry.
+
     Raises:
-        FileNotFoundError: no such file. ValueError: a broken file, one with code in it, or one without tensors.
+        FileNotFoundError: no such file. ValueError: a broken file, one with code in it, one without tensors, or one
+            with several state dicts of which nothing says which is meant.
     """
     if not file.is_file():
         raise FileNotFoundError(f"no weights file {file}")
     state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    for wrapper in ("state_dict", "ema", "model"):  # where both are there, authors evaluate the moving average
-        if isinstance(state.get(wrapper), Mapping):
-            state = dict(state[wrapper])
+    state = _unwrapped(file, state, averaged)
     if not state:
         raise ValueError(f"{file} holds no tensors")
     strangers = [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
     if strangers:
         raise ValueError(f"{file} is no state dict: these entries are not named tensors: {strangers[:SHOWN]}")
+    return state
+
+
+WRAPPERS = ("state_dict", "ema", "model")  # where both are there, authors evaluate the moving average
+
+
+def _unwrapped(file: Path, state: dict[str, Any], averaged: str | None) -> dict[str, Any]:
+    """The state dict among what a training script saved."""
+    nested = [str(key) for key, value in state.items() if isinstance(value, Mapping)]
+    if averaged is not None and nested:
+        if averaged not in nested:
+            raise ValueError(
+                f"{file} holds {', '.join(nested)}, but not {averaged!r}, the moving average that its authors evaluate"
+            )
+        return dict(state[averaged])
+    unknown = [key for key in nested if "ema" in key and key not in WRAPPERS]
+    if unknown and not {"state_dict", "ema"} & set(nested):
+        raise ValueError(
+            f"{file} holds {', '.join(unknown)} beside {', '.join(key for key in nested if key not in unknown)}: "
+            "nothing says which of them the authors evaluate (`averaged` of the architecture does)"
+        )
+    for wrapper in WRAPPERS:
+        if isinstance(state.get(wrapper), Mapping):
+            state = dict(state[wrapper])
     return state
 
 

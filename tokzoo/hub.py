@@ -169,7 +169,7 @@ def _read(file: Path, other_half: str | Path | None, published: Architecture | N
     """A file's tensors under our names, by the rules of `published`; mapped, so that what is not kept is never read."""
     from tokzoo import _state
 
-    state: Mapping[str, Any] = _state.read_state(file)
+    state: Mapping[str, Any] = _state.read_state(file, None if published is None else published.averaged)
     if other_half is not None:
         halves_read = {"encoder": state, "decoder": _state.read_state(Path(other_half))}
         state = {f"{half}.{key}": value for half, read in halves_read.items() for key, value in read.items()}

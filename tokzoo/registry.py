@@ -131,6 +131,7 @@ class Architecture:
         convert: `module:function` from a published state dict and the config to ours.
         read_config: `module:function` from the authors' config.json to a config, or None if it is no config of theirs.
         config_in_metadata: whether the authors' safetensors tell the config in their metadata, which then is believed.
+        averaged: the entry of the authors' pickles that holds the moving average of the weights, which they evaluate.
         golden: `module:function` from a golden case of the family to our numbers under its names.
         paper: arXiv id.
     """
@@ -146,6 +147,7 @@ class Architecture:
     convert: str | None = None
     read_config: str | None = None
     config_in_metadata: bool = False
+    averaged: str | None = None
     golden: str | None = None
     weights: tuple[Weights, ...] = ()
 

@@ -1,6 +1,7 @@
 """What MAR and TokenBridge promise: the loop is the published one, a cache changes nothing, both learn."""
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import tokzoo
-from tokzoo import _state
+from tokzoo import _state, hub
 from tokzoo.diffusion.ddpm import Denoised, ancestral, cosine_chain
 from tokzoo.generators.mar.config import TINY as MAR_TINY
 from tokzoo.generators.mar.model import Mar
@@ -17,6 +18,7 @@ from tokzoo.generators.sampling import score
 from tokzoo.generators.tokenbridge.config import TINY as BRIDGE_TINY
 from tokzoo.generators.tokenbridge.head import DimensionHead
 from tokzoo.generators.tokenbridge.model import TokenBridge
+from tokzoo.golden import read_case
 from tokzoo.registry import architectures, load_object
 from tokzoo.tokens import Grid, Tokens
 
@@ -63,6 +65,22 @@ def test_every_manifest_maps_whole(path: Path) -> None:
     assert sum(value.numel() for value in model.parameters()) == about["params"] - buffers
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_published_pickle_the_average_is_loaded(kind: str, tmp_path: Path) -> None:
+    """Theirs holds parameters alone; TokenBridge's buffers stay behind in the trained weights."""
+    case, architecture = read_case(FOLDER.parent / "cases" / f"{kind}_tiny.json"), architectures()[f"{kind}_b"]
+    config = load_object(architecture.read_config)(case.config)
+    average = {key: value for key, value in case.weights.items() if key not in BUFFERS}
+    trained = {key: torch.zeros_like(value) for key, value in case.weights.items()}
+    file = tmp_path / "checkpoint-last.pth"
+    left = dict(optimizer={"state": {}}, epoch=399, args=Namespace(blr=5e-5))
+    torch.save(dict(model=trained, model_ema=average, **left), file)
+    model = KINDS[kind][0](config)
+    hub.load_weights(model, file, architecture=architecture)
+    for key, value in load_object(architecture.convert)(average, config).items():
+        assert torch.equal(model.state_dict()[key], value.float())
+
+
 def test_one_step_a_token_makes_one_each_and_fewer_steps_make_few_first() -> None:
     assert masked_counts(5, 5) == [4, 3, 2, 1, 1]
     counts = masked_counts(64, 8)
@@ -106,6 +124,48 @@ def test_the_same_generator_and_a_batch_or_single_samples_give_the_same(kind: st
     torch.testing.assert_close(whole[1:], one, atol=1e-3, rtol=1e-3)
     drawn = [given(model.sample(1, num_steps=5, generator=torch.Generator().manual_seed(7))) for _ in range(2)]
     assert torch.equal(*drawn)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_tokens_are_gone_on_from_as_if_they_had_been_made(kind: str) -> None:
+    model, orders = made(kind), torch.randperm(16, generator=torch.Generator().manual_seed(0)).unsqueeze(0)
+    knobs = dict(orders=orders, temperature=0.0)
+    if kind == "mar":
+        knobs |= dict(diffusion_steps=4, noise=torch.zeros(1, 16, MAR_TINY.channels))
+    whole = model.sample(5, **knobs)
+    first = torch.zeros(1, 16, dtype=torch.bool).scatter(1, orders[:, :6], True)
+    held, rest = given(whole), ~first.unsqueeze(-1)
+    names = "latents" if kind == "mar" else "indices"
+    begun = replace(whole, valid=first, **{names: held.masked_fill(rest, torch.nan if kind == "mar" else -1)})
+    torch.testing.assert_close(given(model.sample(5, given=begun, **knobs)), held, atol=1e-4, rtol=1e-4)
+    other = replace(begun, **{names: torch.where(rest, given(begun), given(some(kind, 1)))})
+    changed = given(model.sample(5, given=other, **knobs))
+    torch.testing.assert_close(changed[first], given(other)[first])
+    assert (changed != held)[~first].any()
+    torch.testing.assert_close(given(model.sample(5, given=whole, **knobs)), held)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_tokens_that_do_not_fit_are_refused(kind: str) -> None:
+    model, tokens = made(kind), some(kind, 3)
+    uneven = replace(tokens, valid=torch.arange(16) < torch.tensor([[2], [2], [3]]))
+    for wrong, said in (
+        (tokens, "of 1 or of 2 samples; got 3"),
+        (replace(tokens, layout=Grid(2, 8)), "tokens lie on"),
+        (some("tokenbridge" if kind == "mar" else "mar"), "of another tokenizer"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            model.sample([1, 2], given=wrong)
+    with pytest.raises(ValueError, match=r"as many tokens must be given in each sample; got \[2, 2, 3\]"):
+        model.sample([1, 2, 3], given=uneven)
+    with pytest.raises(ValueError, match="num_steps must be 1 to 14"):
+        model.sample(1, given=uneven[:1], num_steps=15)
+    with pytest.raises(TypeError, match=r"tok.encode makes them"):
+        model.sample(1, given=given(tokens))
+    if kind == "tokenbridge":
+        with pytest.raises(ValueError, match="codes of"):
+            model.sample([1, 2], given=replace(tokens[:2], levels=(64,) * BRIDGE_TINY.channels))
 
 
 @torch.no_grad()

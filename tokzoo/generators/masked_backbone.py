@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tokzoo.generators.base import Generator
-from tokzoo.generators.conditions import Condition, Labels, drop, join, repeat, size
+from tokzoo.generators.conditions import Labels, drop, join, repeat, size
 from tokzoo.generators.sampling import Schedule, check_knobs, guidance_at
 from tokzoo.layers.transformer import TransformerBlock
 from tokzoo.tokens import Grid, Tokens, TokenSpec
@@ -144,14 +144,39 @@ class MaskedGenerator(Generator):
         grid = (spec.layout.height, spec.layout.width)
         return dict(channels=spec.channels, num_tokens=spec.layout.num_tokens, grid=grid)
 
-    def check_place(self, tokens: Tokens, labels: Condition) -> None:
-        """Raises ValueError unless tokens lie on this generator's grid, as many samples as labels."""
+    def check_tokens(self, tokens: Tokens) -> Tensor:
+        """Tokens (B, L, C) as `accept` gives them; those that do not count, by `valid`, are 0.
+
+        Raises:
+            TypeError: no Tokens. ValueError: those of another tokenizer.
+        """
+        if not isinstance(tokens, Tokens):
+            raise TypeError(f"tokens must be Tokens, as tok.encode makes them; got {type(tokens).__name__}")
+        channels = self.config.channels
+        held = tokens.latents if self.levels is None else tokens.indices
+        if held is None or held.ndim != 3 or held.shape[2] != channels:
+            wanted = (
+                f"continuous tokens of {channels} channels, latents (B, L, {channels})"
+                if self.levels is None
+                else f"{channels} codes a token, indices (B, L, {channels})"
+            )
+            raise ValueError(f"{type(self).__name__} reads {wanted}; these are of another tokenizer")
+        if tokens.levels not in (None, self.levels):
+            raise ValueError(
+                f"these tokens are of another tokenizer: codes of {tokens.levels} values, not of {self.levels}"
+            )
         if tokens.layout != self.layout:
             raise ValueError(f"this generator's tokens lie on {self.layout}; got {tokens.layout}")
-        if len(tokens) != size(labels):
-            raise ValueError(f"there are {len(tokens)} samples of tokens and {size(labels)} labels")
+        held = held.to(self.device)
+        if tokens.valid is not None:
+            held = held.masked_fill(~tokens.valid.to(self.device).unsqueeze(-1), 0)
+        return self.accept(held)
 
     # what a kind of head says
+
+    def accept(self, held: Tensor) -> Tensor:
+        """Indices or latents (B, L, C) of its tokenizer, as tokens are kept while others are made; checked."""
+        raise TypeError(f"{type(self).__name__} must define accept")
 
     def read(self, slots: Tensor) -> Tensor:
         """Tokens (B, L, C), indices or numbers, as the backbone reads them: float (B, L, C)."""
@@ -171,16 +196,21 @@ class MaskedGenerator(Generator):
         guidance_schedule: Schedule,
         temperature: float,
         orders: Tensor | None,
+        given: Tokens | None,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """`blank` (B, L, C) with tokens that `draw` makes (B, k, C) of features, k places at a time."""
+        """`blank` (B, L, C) with the given tokens, and those that `draw` makes (B, k, C) of features, k at a time."""
         check_knobs(guidance=guidance, temperature=temperature, top_k=None, top_p=None)
         condition = repeat(self.condition(labels), num_samples)
         length = int(self.config.num_tokens)
         orders = self._orders(size(condition), orders, generator)
         asked = join(condition, self.null(condition)) if guidance != 1 else condition
         slots, before = blank, length
-        counts = masked_counts(length, length if num_steps is None else num_steps)
+        if given is not None:
+            slots, kept = self._keep(given, blank)
+            before -= int(kept[0].sum())
+            orders = orders.gather(1, (~kept).gather(1, orders).to(torch.uint8).argsort(dim=1, stable=True))
+        counts = masked_counts(before, before if num_steps is None else num_steps) if before else ()
         for step, after in enumerate(counts):
             known = orders[:, : length - before].sort(dim=1).values
             end = length if step == len(counts) - 1 else length - after
@@ -198,6 +228,16 @@ class MaskedGenerator(Generator):
             before = after
         return slots
 
+    def _keep(self, given: Tokens, blank: Tensor) -> tuple[Tensor, Tensor]:
+        """`blank` (B, L, C) with the given tokens in their places, and which these are, bool (B, L)."""
+        known, count = self.check_tokens(given), len(blank)
+        if len(known) not in (1, count):
+            raise ValueError(f"given tokens must be of 1 or of {count} samples; got {len(known)}")
+        kept = torch.ones_like(known[..., 0], dtype=torch.bool) if given.valid is None else given.valid.to(known.device)
+        if not bool((kept.sum(1) == kept[0].sum()).all()):
+            raise ValueError(f"as many tokens must be given in each sample; got {kept.sum(1).tolist()[:8]}")
+        return torch.where(kept.unsqueeze(-1), known, blank), kept.expand(count, -1)
+
     def _orders(self, count: int, orders: Tensor | None, generator: torch.Generator | None) -> Tensor:
         length = int(self.config.num_tokens)
         if orders is None:
@@ -213,9 +253,12 @@ class MaskedGenerator(Generator):
     # training
 
     def _masked(
-        self, slots: Tensor, condition: Condition, label_dropout: float, generator: torch.Generator | None
+        self, tokens: Tokens, labels: Labels, label_dropout: float, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """Features (N, D) and tokens (N, C) of the masked places, a share of them drawn for the whole batch."""
+        slots, condition = self.check_tokens(tokens), self.condition(labels)
+        if len(slots) != size(condition):
+            raise ValueError(f"there are {len(slots)} samples of tokens and {size(condition)} labels")
         if label_dropout:
             condition = drop(condition, self.null(condition), label_dropout, generator)
         length = slots.shape[1]

@@ -47,13 +47,8 @@ class Mar(MaskedGenerator):
                 f"tokenizer says {spec.scale} and {spec.shift}: they are no pair"
             )
 
-    def check_tokens(self, tokens: Tokens) -> Tensor:
-        """Latents (B, L, C), scaled as they are modelled."""
-        if not isinstance(tokens, Tokens):
-            raise TypeError(f"tokens must be Tokens, as tok.encode makes them; got {type(tokens).__name__}")
-        if tokens.latents is None or tokens.latents.shape[2] != self.config.channels:
-            raise ValueError(f"Mar reads continuous tokens of {self.config.channels} channels, latents (B, L, C)")
-        latents = tokens.latents.to(self.device).float()
+    def accept(self, held: Tensor) -> Tensor:
+        latents = held.float()
         if not torch.compiler.is_compiling() and not bool(latents.isfinite().all()):
             raise ValueError("the latents hold NaN or infinity: look where they come from")
         return (latents - self.config.shift) * self.config.scale
@@ -76,6 +71,7 @@ class Mar(MaskedGenerator):
         temperature: float = 1.0,
         orders: Tensor | None = None,
         noise: Tensor | None = None,
+        given: Tokens | None = None,
         generator: torch.Generator | None = None,
     ) -> Tokens:
         """Draws `num_samples` of each label, those of one label together.
@@ -89,10 +85,12 @@ class Mar(MaskedGenerator):
             temperature: of the noise that the chain adds.
             orders: (B, L), places in the order in which they are made; by default drawn.
             noise: (B, L, C), what each token's chain begins with; by default drawn.
+            given: tokens to keep, where their `valid` is set: one sample for all or one for each, as many in each; the
+                steps make the others.
 
         Raises:
-            ValueError: a label or knob out of range, guidance without a null class, orders or noise that do not fit, or
-                features that are not finite.
+            ValueError: a label or knob out of range, guidance without a null class, orders, noise or given tokens that
+                do not fit, or features that are not finite.
         """
         chain = self.head.chain.shortened(diffusion_steps)
         shape = (size(self.condition(labels)) * num_samples, self.config.num_tokens, self.config.channels)
@@ -124,6 +122,7 @@ class Mar(MaskedGenerator):
             guidance_schedule=guidance_schedule,
             temperature=temperature,
             orders=orders,
+            given=given,
             generator=generator,
         )
         return Tokens(layout=self.layout, latents=scaled / self.config.scale + self.config.shift)
@@ -138,9 +137,7 @@ class Mar(MaskedGenerator):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Square error of the noise and the bound of the variance, of masked tokens, each at `repeats` steps."""
-        slots, condition = self.check_tokens(tokens), self.condition(labels)
-        self.check_place(tokens, condition)
-        features, clean = self._masked(slots, condition, label_dropout, generator)
+        features, clean = self._masked(tokens, labels, label_dropout, generator)
         features, clean = features.repeat(repeats, 1), clean.repeat(repeats, 1)
         steps = torch.randint(len(self.head.chain), (len(clean),), device=clean.device, generator=generator)
         noise = torch.randn(clean.shape, device=clean.device, generator=generator)

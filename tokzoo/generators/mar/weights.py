@@ -100,6 +100,7 @@ def _published(size: str, long: str, config: MarConfig, gfid: float, inception: 
         paper="2406.11838",
         convert="tokzoo.generators.mar.weights:convert",
         read_config="tokzoo.generators.mar.weights:read_config",
+        averaged="model_ema",
         golden="tokzoo.generators.mar.golden:run",
         weights=(
             Weights(

@@ -81,18 +81,9 @@ class TokenBridge(MaskedGenerator):
                 f"{spec.levels} on {spec.layout}: they are no pair"
             )
 
-    def check_tokens(self, tokens: Tokens) -> Tensor:
-        """Indices (B, L, C)."""
-        if not isinstance(tokens, Tokens):
-            raise TypeError(f"tokens must be Tokens, as tok.encode makes them; got {type(tokens).__name__}")
-        if tokens.indices is None or tokens.indices.ndim != 3:
-            raise ValueError(f"TokenBridge reads {self.config.channels} codes a token, indices (B, L, C)")
-        if tokens.levels not in (None, self.levels):
-            raise ValueError(
-                f"these tokens are of another tokenizer: codes of {tokens.levels} values, not of {self.levels}"
-            )
-        check_indices(tokens.indices, self.levels)
-        return tokens.indices.to(self.device)
+    def accept(self, held: Tensor) -> Tensor:
+        check_indices(held, self.levels)
+        return held
 
     def read(self, slots: Tensor) -> Tensor:
         return self.quantizer.decode(slots)
@@ -110,6 +101,7 @@ class TokenBridge(MaskedGenerator):
         guidance_schedule: Schedule = "linear",
         temperature: float = 1.0,
         orders: Tensor | None = None,
+        given: Tokens | None = None,
         generator: torch.Generator | None = None,
     ) -> Tokens:
         """Draws `num_samples` of each label, those of one label together.
@@ -121,10 +113,12 @@ class TokenBridge(MaskedGenerator):
                 grows with the share of tokens that are there.
             temperature: divides logits; 0 takes the likeliest code.
             orders: (B, L), places in the order in which they are made; by default drawn.
+            given: tokens to keep, where their `valid` is set: one sample for all or one for each, as many in each; the
+                steps make the others.
 
         Raises:
-            ValueError: a label or knob out of range, guidance without a null class, orders that do not fit, or features
-                that are not finite.
+            ValueError: a label or knob out of range, guidance without a null class, orders or given tokens that do not
+                fit, or features that are not finite.
         """
 
         def draw(asked: Asked) -> Tensor:
@@ -146,6 +140,7 @@ class TokenBridge(MaskedGenerator):
             guidance_schedule=guidance_schedule,
             temperature=temperature,
             orders=orders,
+            given=given,
             generator=generator,
         )
         return Tokens(layout=self.layout, indices=indices, levels=self.levels)
@@ -154,8 +149,6 @@ class TokenBridge(MaskedGenerator):
         self, tokens: Tokens, labels: Labels, *, label_dropout: float = 0.0, generator: torch.Generator | None = None
     ) -> Tensor:
         """Mean of -log p over the codes of masked tokens, in nats."""
-        slots, condition = self.check_tokens(tokens), self.condition(labels)
-        self.check_place(tokens, condition)
-        features, targets = self._masked(slots, condition, label_dropout, generator)
+        features, targets = self._masked(tokens, labels, label_dropout, generator)
         codes = targets[:, self.channel_order]
         return -score(self.head.logits(features, codes), codes).mean()

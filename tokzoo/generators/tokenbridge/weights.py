@@ -69,6 +69,7 @@ def _published(size: str, config: TokenBridgeConfig, weights: tuple[Weights, ...
         paper="2503.16430",
         convert="tokzoo.generators.tokenbridge.weights:convert",
         read_config="tokzoo.generators.tokenbridge.weights:read_config",
+        averaged="model_ema",
         golden="tokzoo.generators.tokenbridge.golden:run",
         weights=weights,
     )
