@@ -105,8 +105,14 @@ def _config(architecture: Architecture, weights: Weights | None) -> Any:
     """That of shipped weights is the one that lies beside them."""
     if weights is None or not weights.shipped:
         return architecture.config
-    file = _files.data_folder("checkpoints") / architecture.full_name(weights) / _finding.CONFIG
-    return registry.override(architecture.config, json.loads(file.read_text())["config"])
+    return registry.override(architecture.config, _described(architecture.full_name(weights))["config"])
+
+
+def _described(shipped: str) -> dict[str, Any]:
+    """The config.json of shipped weights."""
+    file = _files.data_folder("checkpoints") / shipped / _finding.CONFIG
+    described: dict[str, Any] = json.loads(file.read_text())
+    return described
 
 
 def _fields(values: Mapping[str, Any]) -> str:
@@ -173,7 +179,9 @@ def _weights(architecture: Architecture, weights: Weights) -> list[str]:
 def _where(name: str, weights: Weights) -> str:
     if weights.shipped:
         file = _files.data_folder("checkpoints") / name / _finding.WEIGHTS
-        return f"shipped with tokzoo, works offline: {file} ({_count(file.stat().st_size)}B)"
+        base = _described(name).get("base")
+        beside = "" if base is None else f", beside the weights of {base['name']}, on which it stands"
+        return f"shipped with tokzoo, works offline: {file} ({_count(file.stat().st_size)}B{beside})"
     for source in weights.sources:
         for file in _cached(source):
             return f"in the cache, works offline: {file} ({_count(file.stat().st_size)}B)"
