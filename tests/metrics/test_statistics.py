@@ -87,6 +87,20 @@ def test_extrapolation_comes_nearer_to_the_distance_of_many_samples():
     assert abs(frechet_at_infinity(sample, reference)) < measured  # the truth is 0: both are of one distribution
 
 
+def test_extrapolation_draws_a_photo_and_its_reconstruction_together():
+    width, far = 32, []
+    truth = width * (0.1**2 + (1 - (0.8**2 + 0.3**2) ** 0.5) ** 2)  # of the means, and of both standard deviations
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        photos, noise = torch.randn(2, 150, width, generator=generator)
+        made = 0.8 * photos + 0.3 * noise + 0.1
+        far.append([frechet_of_features(made, photos) - truth, frechet_at_infinity(made, photos) - truth])
+    measured, extrapolated = torch.tensor(far).mean(0).tolist()
+    assert measured > 4 * abs(extrapolated)
+    with pytest.raises(ValueError, match="drawn by pairs; got 150 and 149: give statistics"):
+        frechet_at_infinity(made, photos[:-1])
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 ORIGIN = Origin(extractor="inception", weights_sha256="abc", image_size=256, images="val")

@@ -62,6 +62,11 @@ def open_evaluation(
     samples, generator = is_samples(name), is_generator(name)
     if guidance is not None and not generator:
         raise ValueError(f"guidance is of generators; {name} is none")
+    if samples and protocol.reference == "images":
+        raise ValueError(
+            f"protocol {protocol.name} compares reconstructions with their originals, and samples ({name}) have none: "
+            "choose one that compares with a set or with statistics, as labelled64_gfd and in1k_256_gfid do"
+        )
     if samples or generator:
         reference = open_reference(data, protocol) if data else None
         if samples:

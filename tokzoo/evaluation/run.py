@@ -25,6 +25,8 @@ from tokzoo.metrics.statistics import Moments, Origin, load_moments
 
 __all__ = ["Settings", "evaluate", "open_photos"]
 
+STRAIGHT = 4  # images per feature from which the line of an extrapolation is straight enough
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -79,6 +81,10 @@ def evaluate(
             f"{subject.name} takes images of {subject.image_size} pixels, protocol {protocol.name} has "
             f"{protocol.image_size}; choose another protocol"
         )
+    if settings.extrapolate and "fd" not in protocol.metrics:
+        raise ValueError(f"protocol {protocol.name} measures no Frechet distance to extrapolate")
+    if settings.batch_size < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"a batch, and a limit, are of at least one image; got {settings.batch_size} and {limit}")
     count = min(len(photos), protocol.images.count or len(photos), limit or len(photos))
     data = _data_name(photos)
     extractor = _extractor(protocol, settings)
@@ -162,6 +168,8 @@ def _reference(
     protocol: Protocol, extractor: Extractor | None, settings: Settings
 ) -> tuple[Moments | None, Moments | None]:
     if protocol.reference in ("images", "set") or extractor is None:
+        if settings.reference is not None:
+            raise ValueError(f"protocol {protocol.name} compares with no statistics: leave {settings.reference} out")
         return None, None
     if settings.reference is None:
         raise ValueError(f"protocol {protocol.name} compares with {protocol.reference}: name that file by --reference")
@@ -199,10 +207,17 @@ def _notes(protocol: Protocol, count: int, extractor: Extractor | None, scores: 
         what = "images" if paired else "reference"
         notes.append(f"the protocol {protocol.name} has no hash of its {what}: that these are they was not checked")
     if "fd" in protocol.metrics and extractor is not None:
+        extrapolated = protocol.label("fd_infinity")
         if count < FEW_IMAGES:
+            offer = "" if extrapolated in scores else "; --extrapolate estimates the distance without it"
             notes.append(
                 f"{protocol.label('fd')} of {count:,} images is biased upwards: compare it at this number of images "
-                f"only ({FEW_IMAGES:,} make the bias small; --extrapolate estimates the distance without it)"
+                f"only ({FEW_IMAGES:,} make the bias small{offer})"
+            )
+        if extrapolated in scores and count < STRAIGHT * extractor.width:
+            notes.append(
+                f"{extrapolated} of {count:,} images is rough: below {STRAIGHT} times the {extractor.width:,} features "
+                "the distance does not fall in a straight line"
             )
         if count <= extractor.width:
             notes.append(f"{count:,} images are no more than the {extractor.width:,} features: a singular covariance")

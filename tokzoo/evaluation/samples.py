@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,11 +48,13 @@ class SampleArray:
     """Samples in an .npz as ADM's evaluator takes them: `arr_0`, uint8 (N, S, S, 3).
 
     Raises:
-        ValueError: no such array in the file.
+        ValueError: no such array in the file, or another kind of file.
     """
 
     def __init__(self, path: Path):
         self.path = path
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise ValueError(f"{path} is no .npz, or a damaged one: np.savez writes them")
         with np.load(path) as held:
             if "arr_0" not in held.files:
                 raise ValueError(

@@ -183,6 +183,11 @@ class Measure:
             raise ValueError(
                 f"reconstructions are {tuple(ours.shape)}, the images {given}: the subject gives another size back"
             )
+        if unfit := [row for row, image in enumerate(ours) if not bool(image.isfinite().all())]:
+            raise ValueError(
+                f"{len(unfit)} of a batch of {len(ours)} reconstructions hold NaN or infinity, the first in row "
+                f"{unfit[0]}: they have no score"
+            )
         if protocol.judged_size is not None:
             ours = plain_bicubic(ours.float(), (protocol.judged_size, protocol.judged_size))
         ours = rounded(ours, protocol.rounding)

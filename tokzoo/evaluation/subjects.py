@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tokzoo import hub
+from tokzoo import hub, registry
 from tokzoo.conditions.contract import helpers_of
 from tokzoo.evaluation.protocol import Perturbation
 from tokzoo.evaluation.published import registered_scores
@@ -91,19 +91,32 @@ def load_subject(
         perturbation: exchange tokens first.
 
     Raises:
-        ValueError: something is asked for that the tokenizer cannot do.
+        ValueError: a tokenizer of something else than images, or something is asked for that it cannot do.
     """
     if name in BASELINES:
         return Subject(name=name, kind="sanity", reconstruct=BASELINES[name])
     if match := re.fullmatch(r"(jpeg|webp)_q(\d{1,3})", name):
         codec = cast(Codec, {"jpeg": "JPEG", "webp": "WebP"}[match[1]])
+        if not 1 <= int(match[2]) <= 100:
+            raise ValueError(f"qualities of {codec} are 1 to 100; got {match[2]}")
         return Subject(name=name, kind="codec", reconstruct=_through_codec(codec, int(match[2])))
+    _check_modality(name)
     tok = hub.from_pretrained(name, file=file, device=device)
     if tok.device.type == "cpu":
         tok.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions take a third less time
     if perturbation is not None:
         return perturbed(tok, perturbation, captions=captions)
     return tokenizer_subject(tok, Path(name).name, captions=captions, encoding=encoding)
+
+
+def _check_modality(name: str) -> None:
+    """Raises ValueError for a registered tokenizer of something else than images, before its weights are fetched."""
+    try:
+        modality = registry.find(name)[0].modality
+    except KeyError:
+        return  # a folder or a repository
+    if modality != "image":
+        raise ValueError(f"{name} is of {modality}, and `tokzoo eval` measures images; tokzoo.metrics has parts for it")
 
 
 def tokenizer_subject(

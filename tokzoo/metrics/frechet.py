@@ -18,11 +18,7 @@ def frechet_distance(ours: Moments, reference: Moments) -> float:
     Raises:
         ValueError: features of other widths, or of another extractor or image size.
     """
-    if ours.mean.numel() != reference.mean.numel():
-        raise ValueError(
-            f"the statistics are of {ours.mean.numel()} and {reference.mean.numel()} features: two extractors, or two "
-            "layers of one"
-        )
+    _check_width(ours.mean.numel(), reference)
     if misfit := ours.origin.misfit(reference.origin):
         raise ValueError(f"the statistics cannot be compared: {misfit}")
     factor = _factor(ours.covariance)
@@ -39,6 +35,7 @@ def frechet_of_features(features: Tensor, reference: Tensor | Moments) -> float:
     width = features.shape[1]
     check_features(features)
     if isinstance(reference, Moments):
+        _check_width(width, reference)
         if len(features) > width:
             return frechet_distance(GaussianStatistics.of(features).moments(reference.origin), reference)
         mean, root = _centred(features)
@@ -58,28 +55,41 @@ def frechet_at_infinity(
 ) -> float:
     """The distance that a line through its values for growing samples meets at 1/N = 0. arXiv:1911.07023, section 3.
 
+    The line is straight for samples of some times D features; of fewer the value found may err to either side.
+
     Args:
         features: (N, D).
-        reference: features (M, D), or statistics.
+        reference: statistics, as they are; or features (N, D), each of the original of its row: rows are drawn
+            together, so that the distance found is that of infinitely many pairs.
         points: sample sizes, evenly spread from `least` to N.
         least: the smallest sample; None: N / 10, and never below D + 1 where N allows.
 
     Raises:
-        ValueError: too few features for a line.
+        ValueError: too few features for a line, or another number of originals.
     """
     count, width = features.shape
     least = least or min(max(count // 10, width + 1), count // 2)
     if count < 20 or points < 2:
         raise ValueError(f"an extrapolation needs at least 20 features and 2 sizes; got {count} and {points}")
+    if not isinstance(reference, Moments) and len(reference) != count:
+        raise ValueError(f"features of originals are drawn by pairs; got {count} and {len(reference)}: give statistics")
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.linspace(least, count, points).round().long().tolist()
     values = []
     for size in sizes:
-        chosen = torch.randperm(count, generator=generator)[:size]
-        values.append(frechet_of_features(features[chosen], reference))
+        rows = torch.randperm(count, generator=generator)[:size]
+        against = reference if isinstance(reference, Moments) else reference[rows]
+        values.append(frechet_of_features(features[rows], against))
     inverse = torch.tensor([[1 / size, 1.0] for size in sizes], dtype=torch.float64)
     line = torch.linalg.lstsq(inverse, torch.tensor(values, dtype=torch.float64).unsqueeze(1)).solution
     return float(line[1])
+
+
+def _check_width(width: int, reference: Moments) -> None:
+    if width != reference.mean.numel():
+        raise ValueError(
+            f"the statistics are of {width} and {reference.mean.numel()} features: two extractors, or two layers of one"
+        )
 
 
 def _factor(covariance: Tensor) -> Tensor:
