@@ -88,6 +88,8 @@ def test_what_a_tokenizer_cannot_be_asked_for_is_refused():
         load_subject("one_d_piece_nano.photos64", encoding={"max_error": 0.1})
     with pytest.raises(ValueError, match="decodes 1 to 32 tokens; asked for 64"):
         load_subject("one_d_piece_nano.photos64", encoding={"num_tokens": 64})
+    with pytest.raises(ValueError, match="is of video, and `tokzoo eval` measures images"):
+        load_subject("open_magvit2_video.ucf101")
     with pytest.raises(ValueError, match="exchanges tokens: it cannot ask for num_tokens too"):
         parse_protocol(dict(AT64_YAML, num_tokens=8, perturbation={"tokens": 0.5, "neighbours": 4}))
 
