@@ -117,8 +117,19 @@ def _described(shipped: str) -> dict[str, Any]:
 
 def _fields(values: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{key} ({_fields(value)})" if isinstance(value, Mapping) else f"{key} {value}" for key, value in values.items()
+        f"{key} ({_fields(value)})" if isinstance(value, Mapping) else f"{key} {_short(value)}"
+        for key, value in values.items()
     )
+
+
+def _short(value: Any) -> str:
+    """Floats of four digits, the first eight of a long row."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if not isinstance(value, tuple):
+        return str(value)
+    shown = [_short(item) for item in value[:8]] + ([f"... {len(value)} in all"] if len(value) > 8 else [])
+    return f"({', '.join(shown)}{',' * (len(value) == 1)})"
 
 
 def _sizes(architecture: Architecture, config: Any) -> list[str]:
