@@ -212,9 +212,17 @@ def losses(config: dict) -> str:
     weights = config["loss"]
     if config["recipe"] == "flextok":
         flow = config["flow"]
+        repa = (
+            ""
+            if flow["repa"] is None
+            else (
+                f", and {flow['repa_weight']:g} times the cosine distance of the decoder's patches to features of "
+                f"{flow['repa']} (REPA)"
+            )
+        )
         return (
             f"squared error of a flow's velocity between latents and noise, lengths drawn by {flow['lengths']}, "
-            f"{flow['null_chance']:.0%} of pictures without tokens"
+            f"{flow['null_chance']:.0%} of pictures without tokens{repa}"
         )
     if not weights["perceptual"]:
         return "mean squared error"
@@ -237,7 +245,7 @@ def card(tok: tokzoo.VisualTokenizer, arguments: argparse.Namespace, about: dict
     ).strip()
     favour = (
         " The same network gave the\nfeature distance in training, which favours it."
-        if config["loss"]["perceptual"] and config["recipe"] != "flextok"
+        if (config["flow"]["repa"] if config["recipe"] == "flextok" else config["loss"]["perceptual"])
         else ""
     )
     paper = tokzoo.registry.find(arguments.name)[0].paper
