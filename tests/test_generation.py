@@ -14,7 +14,7 @@ from tokzoo._fetch import Download
 from tokzoo.about import model_card
 from tokzoo.cli.main import main
 from tokzoo.demo_generation import class_of, generation_html, stages
-from tokzoo.generation import Pipeline, pipeline
+from tokzoo.generation import Pipeline, pipeline, write_samples
 from tokzoo.generators.gpstoken.config import TINY as GPS_TINY
 from tokzoo.generators.gpstoken.model import GpsSit
 from tokzoo.tokens import Sequence, Tokens
@@ -161,6 +161,11 @@ def test_the_config_of_authors_tells_their_family(described: dict, family: str, 
     (tmp_path / "config.json").write_text(json.dumps(described))
     found = _finding._in_folder(tmp_path, Download(), file=tmp_path / "pytorch_model.bin")
     assert found.architecture.family == family and found.config.width == 64
+
+
+def test_samples_of_a_text_get_a_file_name(tmp_path: Path) -> None:
+    write_samples(torch.rand(2, 3, 8, 8), ["a/b: red?", "dog"], tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a_b_red_-000.png", "dog-000.png", "samples.png"]
 
 
 def test_generate_writes_a_png_for_each_sample_and_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,16 +186,21 @@ def pipeline(name: str | Path, *, tokenizer: "str | Path | VisualTokenizer | Non
 def write_samples(images: Tensor, names: Sequence[str], folder: Path) -> Path:
     """Writes images (B, 3, S, S) as NAME-NUMBER.png, and a sheet with a row for each name; returns the sheet's path.
 
-    `names` are those of labels, each of as many images, those of one label together.
+    `names` are those of labels, each of as many images, those of one label together; in files' names, what of a text is
+    neither letter nor digit becomes `_`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = [[to_image(image) for image in part] for part in images.cpu().chunk(len(names))]
     for name, row in zip(names, rows, strict=True):
         for number, image in enumerate(row):
-            with replace_atomically(folder / f"{name}-{number:03}.png") as temporary:
+            with replace_atomically(folder / f"{_as_file(name)}-{number:03}.png") as temporary:
                 image.save(temporary, format="PNG")
     captions = [[name, *("" for _ in row[1:])] for name, row in zip(names, rows, strict=True)]
     sheet = contact_sheet(rows, titles=["" for _ in rows[0]], captions=captions, cell=max(96, images.shape[-1]))
     with replace_atomically(folder / "samples.png") as temporary:
         sheet.save(temporary, format="PNG")
     return folder / "samples.png"
+
+
+def _as_file(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)[:100]

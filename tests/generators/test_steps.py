@@ -40,6 +40,21 @@ def test_a_step_compiles_whole_and_once_for_all_places(kind: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", ["gpt", "text", "rar"])
+def test_compiled_steps_draw_the_same(kind: str) -> None:
+    torch._dynamo.reset()
+    model = made(kind)
+    _, labels = some(model)
+    eager = model.sample(labels, guidance=2.0, generator=torch.Generator().manual_seed(0))
+    counter = CompileCounter()
+    model.compile_steps(backend=counter)
+    for _ in range(2):
+        compiled = model.sample(labels, guidance=2.0, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(compiled.indices, eager.indices)
+    assert 1 <= counter.frame_count <= 3
+
+
+@torch.no_grad()
 def test_the_host_waits_as_often_for_few_tokens_as_for_many() -> None:
     model = made("row")
     waits = []

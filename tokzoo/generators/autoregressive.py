@@ -1,5 +1,6 @@
 """Words one after another, with a cache. B batch, W words of a sample, V ids of a word."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,8 @@ from tokzoo.tokens import Tokens
 class Autoregressive(WordGenerator):
     """Words one after another. A kind of model says `logits` and `next_logits`; all else is here."""
 
+    compiled_step: Callable[..., Tensor] | None = None
+
     def logits(self, ids: Tensor, condition: Condition) -> Tensor:
         """Ids (B, W) -> (B, W, V), float32: row i says of word i, having seen the condition and those before."""
         raise TypeError(f"{type(self).__name__} must define logits")
@@ -30,6 +33,13 @@ class Autoregressive(WordGenerator):
     def new_caches(self, batch: int, length: int) -> list[KvCache]:
         """Room for the condition and `length` words, for every layer."""
         raise TypeError(f"{type(self).__name__} must define new_caches")
+
+    def compile_steps(self, **options: Any) -> None:
+        """From now on `sample` compiles the step of one word, whole and once for all places; options of torch.compile.
+
+        What is drawn stays the same, up to rounding. The first step, of the condition and what is given, stays eager.
+        """
+        self.compiled_step = torch.compile(self.next_logits, fullgraph=True, **options)
 
     @torch.no_grad()
     def sample(  # type: ignore[override]
@@ -74,8 +84,9 @@ class Autoregressive(WordGenerator):
         entropies = torch.zeros(ids.shape, device=self.device)
         broken = torch.full((), length, device=self.device)  # the first step with logits that are not finite
         for step in range(start, length):
-            fresh = ids[:, :start] if step == start else ids[:, step - 1 : step]
-            logits = self.next_logits(fresh.repeat(2, 1) if how.guided else fresh, asked, caches)
+            fresh = ids[:, :start] if step == start else ids[:, step - 1 : step].clone()
+            ask = self.next_logits if step == start or self.compiled_step is None else self.compiled_step
+            logits = ask(fresh.repeat(2, 1) if how.guided else fresh, asked, caches)
             logits = self._possible(logits, places[step])
             if stop_entropy is not None:
                 entropies[:, step] = entropy(logits[:count])
