@@ -52,7 +52,7 @@ def sampling(model: Gpt, batch: int, *, device: str, rounds: int) -> Comparison:
     share = moved / copy_bandwidth(device) / (timings[OURS].cpu_seconds / count)
     each = ", ".join(f"{name} {count / timing.cpu_seconds:.2f}" for name, timing in timings.items())
     return Comparison(
-        setting=f"GPT-B, batch {batch}, guided, {count} tokens",
+        setting=f"GPT-B, {str(model.dtype).removeprefix('torch.')}, batch {batch}, guided, {count} tokens",
         timings=timings,
         note=f"tokens a second of processor time and sample: {each}; {100 * share:.0f} % of the copy bound{note}",
     )
