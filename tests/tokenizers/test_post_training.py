@@ -19,6 +19,7 @@ from tokzoo.quantizers.channel_tables import (
     uniform_table,
 )
 from tokzoo.quantizers.channel_wise import count_below
+from tokzoo.quantizers.dimension_wise import DimensionWiseQuantizer
 from tokzoo.tokenizers.post_training.calibration import calibrate
 from tokzoo.tokenizers.post_training.model import PostTraining, quantize
 
@@ -40,6 +41,32 @@ def test_published_tables_give_the_recorded_indices_and_values(levels: int) -> N
     torch.testing.assert_close(
         found.codes.squeeze(-1), torch.from_numpy(case.recorded[f"values_{levels}"]), atol=5e-5, rtol=5e-5
     )
+
+
+@pytest.mark.parametrize("levels", [2, 16, 64, 256])
+def test_ties_fall_as_where_all_distances_are_compared(levels: int) -> None:
+    """At every border and the numbers beside it, and anywhere else; scaling rounds there, too."""
+    quantizer = DimensionWiseQuantizer(1, levels)
+    borders = quantizer.borders[quantizer.borders.isfinite()]
+    near = [borders]
+    for _ in range(3):
+        near = [*near, near[-1].nextafter(torch.tensor(9.0)), near[0].nextafter(torch.tensor(-9.0))]
+    edges = torch.tensor([0.0, -0.0, 1e-30, -5.0, 5.0, 80.0, -1e30, torch.inf, -torch.inf, torch.nan])
+    points = torch.cat([*near, edges, 2 * torch.randn(20_000, generator=torch.Generator().manual_seed(0))])
+    clipped = ((points - -5.0) / 10.0 * 6.0 - 3.0).clamp(-3, 3)
+    distances = (clipped.unsqueeze(-1) - quantizer.values).abs()
+    found = quantizer.index(points.view(1, -1, 1)).flatten()
+    chosen = distances.gather(1, found.unsqueeze(1)).squeeze(1)
+    rounding = torch.where(points.isfinite(), 5e-7, torch.inf)  # distances are rounded, borders once more
+    assert ((chosen - distances.amin(1) <= rounding) | points.isnan()).all()
+    assert (found == distances.argmin(1)).float().mean() > 0.98
+    middles = (quantizer.values[1:] + quantizer.values[:-1]) / 2
+    assert torch.equal(found, torch.searchsorted(middles, clipped.nan_to_num(nan=-3.0)))
+
+
+def test_levels_that_are_the_same_within_reach_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"some of the 64 levels within 1\.0 standard deviations are the same"):
+        DimensionWiseQuantizer(4, 64, reach=1.0)
 
 
 def test_every_index_of_unequal_tables_decodes_to_a_value_that_has_it() -> None:

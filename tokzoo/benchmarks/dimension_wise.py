@@ -31,7 +31,7 @@ def _repeat(way: Callable[[Tensor], Tensor], latents: Tensor) -> None:
 
 
 def compare(*, device: str = "cpu", rounds: int = 5) -> list[Comparison]:
-    """One table by bisection, and a table per channel by bisection, beside the matrix of distances."""
+    """One table by cells, and a table per channel by bisection, beside the matrix of distances."""
     found = []
     for levels in LEVELS:
         latents = torch.randn(1, TOKENS, CHANNELS, generator=torch.Generator().manual_seed(0)).to(device)

@@ -66,9 +66,10 @@ def count_below(points: Tensor, borders: Tensor) -> Tensor:
     rows = F.pad(borders, (0, room - borders.shape[-1]), value=torch.inf)
     first = torch.arange(rows.numel() // room, device=points.device, dtype=torch.int32) * room  # of each row
     table, values = rows.flatten(), points.flatten()
-    found = first.expand(points.shape).reshape(-1).clone()
+    found = first.repeat(len(values) // len(first))
+    middle = torch.empty_like(values, dtype=table.dtype)
     above = torch.empty_like(found)  # comparing into integers is three times as fast as into booleans
     for each in reversed(range(passes)):
-        middle = table[2**each - 1 :].index_select(0, found)
-        found = found.add_(torch.gt(values, middle, out=above), alpha=2**each)
-    return (found.view(points.shape) - first).long()
+        torch.index_select(table[2**each - 1 :], 0, found, out=middle)
+        found.add_(torch.gt(values, middle, out=above), alpha=2**each)
+    return found.view(points.shape).sub_(first).long()
