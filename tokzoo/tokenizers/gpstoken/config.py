@@ -66,7 +66,7 @@ GPSTOKEN_NANO = GpsTokenConfig(  # ours: 64x64 photos, up to 256 regions
     depth=5,
     num_heads=4,
     decoder_width=8,
-    multipliers=(1, 3, 8),
+    multipliers=(1, 4),  # as fine a map for a tile as the smallest regions need
     num_blocks=0,
     groups=2,  # fewer forget less of how bright a picture is
 )
