@@ -15,7 +15,7 @@ from tokzoo._torchvision import import_with_torchvision
 from tokzoo.cli.main import main
 from tokzoo.data.readers import ImageFolder
 from tokzoo.evaluation.crops import CROPS
-from tokzoo.evaluation.protocol import parse_protocol
+from tokzoo.evaluation.protocol import Perturbation
 from tokzoo.evaluation.results import read_result
 from tokzoo.evaluation.samples import open_samples
 from tokzoo.evaluation.scoring import Measure
@@ -91,10 +91,7 @@ def test_what_a_tokenizer_cannot_be_asked_for_is_refused():
     with pytest.raises(ValueError, match="is of video, and `tokzoo eval` measures images"):
         load_subject("open_magvit2_video.ucf101")
     with pytest.raises(ValueError, match="exchanges tokens: it cannot ask for num_tokens too"):
-        parse_protocol(dict(AT64_YAML, num_tokens=8, perturbation={"tokens": 0.5, "neighbours": 4}))
-
-
-AT64_YAML = {"name": "x", "about": "x", "images": {"set": "x"}, "image_size": 64, "metrics": ["psnr"]}
+        dataclasses.replace(PIXELS, num_tokens=8, perturbation=Perturbation(tokens=0.5, neighbours=4))
 
 
 # --- at which size ---------------------------------------------------------------------------------------------------
