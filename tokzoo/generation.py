@@ -82,7 +82,7 @@ class Pipeline:
         for tokens in self._batches(asked, num_samples, noise, batch_size, progress, options):
             begun = sum(len(images) for images in made)
             rows = torch.arange(begun, begun + len(tokens)) // num_samples  # those of one text are together
-            conditions = {} if told is None else {"text": told[rows.to(told.device)]}
+            conditions: dict[str, Any] = {} if told is None else {"text": told[rows.to(told.device)]}
             made.append(self.tokenizer.decode(tokens, generator=noise, **conditions))
         return torch.cat(made)
 

@@ -18,6 +18,7 @@ from tokzoo.training.checkpoints import load_newest
 from tokzoo.training.config import GenerationConfig, OptimizerConfig
 from tokzoo.training.export import averaged_model
 from tokzoo.training.likelihood import Likelihood
+from tokzoo.training.recipes import build_generator
 
 COLOURS = {"green": (20, 200, 20), "blue": (20, 20, 200)}
 
@@ -134,6 +135,31 @@ def test_a_run_learns_and_goes_on_exactly(cache: tuple[Path, Path], tmp_path: Pa
     assert tokzoo.pipeline(final)("green", seed=0).shape == (1, 3, 16, 16)
     averaged, _ = averaged_model(tmp_path / "whole")
     assert all(torch.equal(value, made.state_dict()[key]) for key, value in averaged.state_dict().items())
+
+
+def test_tokens_of_several_codes_are_learned_from_the_cache(cache: tuple[Path, Path], tmp_path: Path) -> None:
+    tok = tiny("wetok")
+    tok.save_pretrained(tmp_path / "tok")
+    tok = tokzoo.from_pretrained(tmp_path / "tok")
+    tokenize(tok, ImageFolder(cache[1].parent / "photos"), tmp_path / "tokens", variants=1, held_out=0.1)
+    model = {"name": "gpt_b", "width": 32, "depth": 1, "num_heads": 2, "multiple_of": 32}
+    run = config((tmp_path / "tok", tmp_path / "tokens"), tmp_path / "run", model=model, steps=8, eval_every=4)
+    final = train(run)
+    held_out = rows(tmp_path / "run", "val_loss")
+    assert held_out[8] < held_out[4]
+    made = tokzoo.pipeline(final).tokens("green", seed=0)
+    assert made.levels == (8, 8) and made.indices.shape == (1, 64, 2)
+
+
+def test_a_generator_of_other_tokens_lends_all_but_the_codes(cache: tuple[Path, Path], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = dict(width=32, depth=1, num_heads=2, table_width=16, num_classes=2)
+    lent = tokzoo.create_model("gpt_nano", tokenizer=tiny("titok"), **sizes)
+    lent.save_pretrained(tmp_path / "lent")
+    begun = build_generator(config(cache, tmp_path / "run", init=str(tmp_path / "lent"), model=None))
+    unlike = [key for key, value in begun.state_dict().items() if not torch.equal(value, lent.state_dict()[key])]
+    assert unlike and all(key.endswith("codebook") for key in unlike)
+    assert begun.tokenizer == str(cache[0]) and begun.classes == ("blue", "green")
 
 
 def test_random_orders_give_way_to_raster() -> None:
