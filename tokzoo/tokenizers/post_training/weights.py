@@ -17,6 +17,7 @@ TOKENBRIDGE_KL16 = PostTrainingConfig(
     base=KL16.name, base_config=asdict(KL16.config), levels=(64,) * KL16.config.code_dim
 )
 TOKENBRIDGE_NANO = PostTrainingConfig(base="vit_kl_nano", base_config=asdict(VIT_KL_NANO), levels=(64,) * 16)  # ours
+TOKENBRIDGE_NANO_16 = replace(TOKENBRIDGE_NANO, levels=(16,) * 16)
 
 
 def convert(state: Mapping[str, "Tensor"], config: PostTrainingConfig) -> dict[str, "Tensor"]:
@@ -58,6 +59,15 @@ ARCHITECTURES = (
         family="post_training",
         model="tokzoo.tokenizers.post_training.model:PostTraining",
         config=TOKENBRIDGE_NANO,
+        token_type="discrete",
+        paper="2503.16430",
+        weights=(Weights(tag="photos64", code_licence="Apache-2.0", licence="Apache-2.0", checked="weights"),),
+    ),
+    Architecture(
+        name="tokenbridge_nano_16",
+        family="post_training",
+        model="tokzoo.tokenizers.post_training.model:PostTraining",
+        config=TOKENBRIDGE_NANO_16,
         token_type="discrete",
         paper="2503.16430",
         weights=(Weights(tag="photos64", code_licence="Apache-2.0", licence="Apache-2.0", checked="weights"),),
