@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#1d4fb8", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490")
+MARKERS = ("o", "s", "^", "D", "v", "P")  # hollow: what lies on one spot is seen through
 CODEC_COLOURS: dict[Codec, str] = {"JPEG": "#52525b", "WebP": "#a1a1aa"}
 
 
@@ -23,9 +24,9 @@ def rate_distortion(
         ImportError: matplotlib is missing.
     """
     figure, axes = _figure()
-    for (name, points), colour in zip(tokenizers.items(), COLOURS * len(tokenizers), strict=False):
-        payload = [point.archive_bytes for point in points]
-        axes.plot(payload, [point.psnr for point in points], "o-", color=colour, label=f"{name}, payload", markersize=5)
+    for (name, points), style in zip(tokenizers.items(), _styles(len(tokenizers)), strict=True):
+        payload, line = [point.archive_bytes for point in points], "-" if len(points) > 1 else "none"
+        axes.plot(payload, [point.psnr for point in points], label=f"{name}, payload", linestyle=line, **style)
         for point in points if len(points) > 1 else ():
             place = (point.archive_bytes, point.psnr)
             axes.annotate(str(point.setting), place, (0, 7), textcoords="offset points", ha="center", fontsize=8)
@@ -47,14 +48,19 @@ def rate_distortion(
 def distance_over_tokens(places: Mapping[str, tuple[float, float]], label: str, file: Path) -> Path:
     """Tokenizers by how many tokens an image takes, logarithmic, and their distance of the name `label`.
 
+    Args:
+        places: tokens and distance by name; at least one.
+
     Raises:
         ImportError: matplotlib is missing.
     """
     figure, axes = _figure()
-    for (name, (tokens, distance)), colour in zip(places.items(), COLOURS * len(places), strict=False):
-        axes.plot([tokens], [distance], "o", color=colour, markersize=6)
-        axes.annotate(name, (tokens, distance), (8, 0), textcoords="offset points", va="center", fontsize=9)
+    for (name, (tokens, distance)), style in zip(places.items(), _styles(len(places)), strict=True):
+        axes.plot([tokens], [distance], label=name, linestyle="none", **style)
     axes.set_xscale("log", base=2)
+    counts = [tokens for tokens, _ in places.values()]
+    axes.set_xlim(min(counts) / 1.5, max(counts) * 1.5)
+    axes.legend(frameon=False, fontsize=9)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("tokens per image")
     axes.set_ylabel(label)
@@ -62,6 +68,20 @@ def distance_over_tokens(places: Mapping[str, tuple[float, float]], label: str, 
     with replace_atomically(file) as temporary:
         figure.savefig(temporary, format="png", dpi=144, bbox_inches="tight")
     return file
+
+
+def _styles(count: int) -> list[dict[str, Any]]:
+    """A colour and a marker for each of `count` tokenizers."""
+    return [
+        dict(
+            color=COLOURS[place % len(COLOURS)],
+            marker=MARKERS[place % len(MARKERS)],
+            markersize=7,
+            markerfacecolor="none",
+            markeredgewidth=1.8,
+        )
+        for place in range(count)
+    ]
 
 
 def _figure() -> tuple[Any, "Axes"]:

@@ -107,6 +107,14 @@ def test_classes_come_in_turn_by_name_where_both_know_them_and_by_number_otherwi
         generator_subject(named, "pair", protocol())
 
 
+def test_the_scale_of_guidance_is_named_whether_it_was_asked_for_or_published():
+    pipe = StandIn()
+    assert generator_subject(pipe, "pair", BY_CLASS).name == "pair"
+    pipe.generator.sampling = {"guidance": (1.9, 2.0)}  # of both halves of a token
+    assert generator_subject(pipe, "pair", BY_CLASS).name == "pair guidance 1.9 2"
+    assert generator_subject(pipe, "pair", BY_CLASS, guidance=3.0).name == "pair guidance 3"
+
+
 def test_a_generator_is_scored_against_the_classes_of_a_set_and_goes_on_after_a_kill(photos, tmp_path, monkeypatch):
     (photos / "wolf").mkdir()
     Image.fromarray(np.zeros((SIZE, SIZE, 3), np.uint8)).save(photos / "wolf" / "0.png")  # of no class of the protocol

@@ -8,7 +8,7 @@ from tokzoo._files import write_atomically
 from tokzoo.evaluation.protocol import Protocol, list_protocols, load_protocol
 from tokzoo.evaluation.results import Result, check_comparable, compared_images, read_results
 from tokzoo.evaluation.summary import Score
-from tokzoo.metrics.rate_distortion import Codec, RatePoint
+from tokzoo.metrics.rate_distortion import ARCHIVE, Codec, RatePoint
 
 __all__ = ["render", "write_leaderboard"]
 
@@ -18,19 +18,32 @@ DIGITS = {
     "psnr": 2,
     "tokens_per_image": 0,
     "code_usage": 3,
+    "code_perplexity": 0,
     "bits_per_pixel": 3,
     "bits_per_image": 0,
     "file_bits_per_image": 0,
 }
-WHOLE = ("fd", "pfd", "code_perplexity")  # scores that are large numbers
+WHOLE = ("fd", "pfd")  # scores that may be large numbers
 HIDDEN = ("code_entropy_bits", "density", "bits_per_pixel")
 INTRODUCTION = """# Leaderboard
 
 Written by `tokzoo leaderboard` from `eval/results`, which `tokzoo eval NAME --data ... --protocol ...` writes. A table
-holds one protocol, told by the first digits of its hash: numbers of different tables are not comparable. A distance is
-named after the network whose features it compares; only that of Inception is an FID. Small figures are 95 % bootstrap
-intervals.
+holds one protocol, told by the first digits of its hash: numbers of different tables are not comparable. A score is
+named after the network whose features it compares; only a distance of Inception's is an FID. Less is better of
+`perceptual`, `fd` and `kid`, more is better of the others; small figures are 95 % bootstrap intervals. `identity`,
+`mean_image` (each photo's mean colour) and `noise` say between which ends a score lies.
 """
+HEADINGS = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "tokens_per_image": "tokens",
+    "bits_per_image": "bits",
+    "file_bits_per_image": "bits as a file",
+    "code_usage": "codes used",
+    "code_perplexity": "perplexity of codes",
+}
+OF_CODECS = f"- JPEG and WebP: bits where {ARCHIVE} images share their headers, and as a file with headers of its own."
 
 
 def write_leaderboard(results: Path, page: Path) -> Path:
@@ -50,8 +63,9 @@ def write_leaderboard(results: Path, page: Path) -> Path:
 def render(results: Sequence[Result], plots: Path | None = None) -> str:
     """The page as markdown; plots are written into the folder `plots`, if one is given."""
     protocols = {protocol.name: protocol for protocol in map(load_protocol, list_protocols())}
-    sections = [INTRODUCTION]
-    for name in sorted({result.protocol for result in results}):
+    names = sorted({result.protocol for result in results})
+    sections = [INTRODUCTION, *(f"- [{name}](#{name})" for name in names), ""]
+    for name in names:
         group = [result for result in results if result.protocol == name]
         sections.append(_section(name, group, protocols.get(name), plots))
     return "\n".join(sections)
@@ -122,14 +136,8 @@ def _columns(results: Sequence[Result]) -> list[str]:
 
 
 def _heading(name: str) -> str:
-    known = {
-        "psnr": "PSNR, dB",
-        "ssim": "SSIM",
-        "tokens_per_image": "tokens",
-        "bits_per_image": "bits",
-        "file_bits_per_image": "bits of a file",
-    }
-    return known.get(name, name.replace("_effnet_lite0", " effnet_lite0").replace("code_", "code "))
+    """The network below the metric: columns are then as narrow as their numbers."""
+    return HEADINGS.get(name, name.replace("_infinity", " at infinity").replace("_", "<br>", 1))
 
 
 def _cell(name: str, score: Score | None) -> str:
@@ -139,12 +147,14 @@ def _cell(name: str, score: Score | None) -> str:
     text = f"{score.value:,.{digits}f}"
     if score.low is None or score.high is None:
         return text
-    return f"{text} <sub>{score.low:,.{digits}f} to {score.high:,.{digits}f}</sub>"
+    return f"{text}<br><sub>{score.low:,.{digits}f}&nbsp;to&nbsp;{score.high:,.{digits}f}</sub>"
 
 
 def _foot(results: Sequence[Result]) -> list[str]:
     notes = sorted({note for result in results for note in result.notes})
     lines = [f"- {note}." for note in notes]
+    if any(result.kind == "codec" for result in results):
+        lines.append(OF_CODECS)
     for result in results:
         if result.weights:
             hashes = ", ".join(f"{part} `{digest[:8]}`" for part, digest in result.weights.items())
@@ -163,7 +173,7 @@ def _plots(name: str, results: Sequence[Result], folder: Path) -> list[str]:
 
 
 def _distance_over_tokens(name: str, results: Sequence[Result], folder: Path) -> Path | None:
-    """The Frechet distance of tokenizers over their tokens, where it was measured."""
+    """The Frechet distance of tokenizers over their tokens, where it was measured of two at least."""
     from tokzoo.plots import distance_over_tokens
 
     places = {}
@@ -173,7 +183,7 @@ def _distance_over_tokens(name: str, results: Sequence[Result], folder: Path) ->
         if result.kind == "tokenizer" and distances and "tokens_per_image" in result.scores:
             label = distances[0]
             places[result.subject] = (result.scores["tokens_per_image"].value, result.scores[label].value)
-    return distance_over_tokens(places, label, folder / f"{name}_{label}.png") if places else None
+    return distance_over_tokens(places, label, folder / f"{name}_{label}.png") if len(places) > 1 else None
 
 
 def _rate_distortion(name: str, results: Sequence[Result], folder: Path) -> Path | None:

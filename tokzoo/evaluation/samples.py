@@ -109,7 +109,7 @@ def open_samples(path: str | Path, protocol: Protocol, *, size: int | None = Non
     """Samples of a folder, zip or .npz, as they are.
 
     Args:
-        size: pixels of a side that they must have; None: the protocol's `image_size`.
+        size: pixels of a side that they must have; None: that at which the protocol has them made, or judged.
 
     Raises:
         ValueError: samples of another size than the protocol's: resizing them is the user's to decide.
@@ -117,11 +117,10 @@ def open_samples(path: str | Path, protocol: Protocol, *, size: int | None = Non
     path = Path(path)
     samples: Photos = SampleArray(path) if path.suffix == ".npz" else ImageFolder(path)
     height, width = samples[0].shape[:2]
-    size = protocol.image_size if size is None else size
-    if (height, width) != (size, size):
-        raise ValueError(
-            f"protocol {protocol.name} is of {size}x{size} images; the samples of {path} are {height}x{width}"
-        )
+    taken = dict.fromkeys((protocol.image_size, protocol.compared_size) if size is None else (size,))
+    if height != width or width not in taken:
+        sizes = " or ".join(f"{side}x{side}" for side in taken)
+        raise ValueError(f"protocol {protocol.name} is of {sizes} images; the samples of {path} are {height}x{width}")
     return samples
 
 
@@ -143,9 +142,13 @@ def open_reference(path: str | Path, protocol: Protocol) -> Photos:
     return Chosen(images, chosen)
 
 
-def sample_files(name: str) -> Subject:
-    """The subject of samples that lie in files: they are taken as they are."""
-    return Subject(name=Path(name).stem, kind="samples", reconstruct=lambda images, first: Reconstruction(images))
+def sample_files(name: str, side: int | None = None) -> Subject:
+    """The subject of samples that lie in files: they are taken as they are, of `side` pixels."""
+
+    def give_back(images: Tensor, first: int) -> Reconstruction:
+        return Reconstruction(images)
+
+    return Subject(name=Path(name).stem, kind="samples", reconstruct=give_back, given_size=side)
 
 
 def generated(name: str, generate: Generate) -> Subject:
@@ -177,7 +180,7 @@ def generator_subject(
 
     Args:
         pipe: asked for classes by their names, where it and the protocol know some, else by their numbers.
-        guidance: u + guidance * (c - u); None: as it was published. It becomes part of the subject's name.
+        guidance: u + guidance * (c - u); None: as it was published. Either is part of the subject's name.
         seed: each batch draws by it and by the number of its first sample, so that a run that was killed goes on.
 
     Raises:
@@ -195,7 +198,9 @@ def generator_subject(
             places = torch.randint(len(classes), (count,), generator=drawn).tolist()
         return pipe([classes[place] for place in places], seed=(seed << 32) + first, **options).float().cpu()
 
-    called = name if guidance is None else f"{name} guidance {guidance:g}"
+    published = getattr(getattr(pipe, "generator", None), "sampling", {}).get("guidance")
+    scale = published if guidance is None else guidance
+    called = name if scale is None else f"{name} guidance {_numbers(scale)}"
     halves = {half: getattr(pipe, half, None) for half in ("generator", "tokenizer")}
     weights = {half: _fingerprint(model) for half, model in halves.items() if isinstance(model, nn.Module)}
     return replace(generated(called, generate), weights=weights)
@@ -206,6 +211,11 @@ def _classes(protocol: Protocol) -> Sequence[int | str]:
     if protocol.classes is None:
         raise ValueError(f"protocol {protocol.name} is not of samples by class: it names no `classes`")
     return range(protocol.classes) if isinstance(protocol.classes, int) else protocol.classes
+
+
+def _numbers(scale: float | Sequence[float]) -> str:
+    """One scale, or one of each part of a token."""
+    return " ".join(f"{each:g}" for each in (scale if isinstance(scale, Sequence) else (scale,)))
 
 
 def _fingerprint(model: Any) -> str:
