@@ -73,7 +73,7 @@ FLEXTOK_NANO = FlextokConfig(  # ours: 64x64 photos to 1 to 32 tokens
     encoder=TransformerSize(width=96, depth=3, num_heads=3),
     decoder=TransformerSize(width=96, depth=4, num_heads=3),
     steps=10,
-    guidance=3.0,  # of 1, 1.5, 2 and 3 the least kernel distance and greatest cosine on training photos
+    guidance=3.0,  # of 1.5, 2 and 3 the greatest cosine of features on training photos
     method="cfg",
 )
 TINY = FlextokConfig(
