@@ -34,7 +34,7 @@ class Settings:
 
     Args:
         work: folder of the run's batches, kept until the result is there.
-        batch_size: images at once.
+        batch_size: images at once; only what is drawn at random, by generators and some decoders, is drawn by batches.
         device: of the metrics' networks.
         weights: file of the extractor's weights; None: where it finds them.
         reference: file of reference statistics, where the protocol asks for one.
