@@ -1,12 +1,12 @@
 """Times FlexTok at the shape of flextok_d12_d12: encoding by batch, decoding beside its matrix products alone.
 
-usage: python -m eval.flextok_speed encode|decode [--batch 8] [--steps 2] [--rounds 3]
+usage: python -m eval.flextok_speed encode|decode [--batch 8] [--steps 2] [--rounds 3] [--threads 1] [--device cpu]
 
 Weights are random, on which times do not depend. `encode`: a batch at once beside one image after another, the
 autoencoder's convolutions and the transformer apart. `decode`: the flow of one image with guidance, its two velocities
 in one batch, beside the products of its steps on operands of the same shapes; every step does the same work, so that
-the ratio of few steps is that of many. One thread; the processor's time is the measure. Both write into
-eval/results/flextok_speed.json.
+the ratio of few steps is that of many. On one thread of a processor its own time is the measure, else the clock. Both
+write into eval/results/flextok_speed.json.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 import tokzoo
 from tokzoo._files import write_atomically
 from tokzoo.benchmarks.machine import machine
-from tokzoo.benchmarks.timing import Call, cpu_speedup, interleaved
+from tokzoo.benchmarks.timing import Call, cpu_speedup, interleaved, speedup
 from tokzoo.layers.normed_transformer import swiglu_width
 from tokzoo.tokenizers.flextok.model import Flextok
 
@@ -33,14 +33,14 @@ KEPT = (
 )
 
 BATCHED = (
-    "On one thread one picture of 256x256 leaves the processor nothing idle for a batch to use; the activations of a "
-    "batch are larger than its caches."
+    "One picture of 256x256 leaves a processor nothing idle for a batch to use; the activations of a batch are larger "
+    "than its caches."
 )
 
 
 def encode_calls(tok: Flextok, images: torch.Tensor, part: str) -> dict[str, Call]:
     """Ways to encode `images`: all at once, and one by one."""
-    latents = torch.randn(len(images), 16, 32, 32, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(len(images), 16, 32, 32)
     work: Callable[[torch.Tensor], object]
     work, given = {
         "autoencoder": (tok.encoder.latent_map, images),
@@ -96,11 +96,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    torch.set_num_threads(1)
+    alone = given.device == "cpu" and given.threads == 1
+    torch.set_num_threads(given.threads)
     torch.manual_seed(0)
-    tok: Flextok = tokzoo.create_model("flextok_d12_d12").eval()
-    with torch.inference_mode():
+    tok: Flextok = tokzoo.create_model("flextok_d12_d12", device=given.device).eval()
+    with torch.inference_mode(), torch.device(given.device):
         if given.what == "encode":
             name, fast, slow = f"encode_{given.part}", "batch", "one_by_one"
             calls = encode_calls(tok, torch.rand(given.batch, 3, 256, 256), given.part)
@@ -112,17 +115,18 @@ def main() -> None:
             name, fast, slow = "decode", "products", "flow"
             calls = {"flow": lambda: tok.decoder.sample(codes, plan=plan), "products": products(tok, given.steps)}
             about = {"steps": given.steps, "guidance": plan.guidance, "kept_across_steps": KEPT}
-        timings = interleaved(calls, rounds=given.rounds, memory=False)
-    ratio = cpu_speedup(timings, fast, slow)
-    print(f"{name}: {slow} takes {ratio:.2f}x the processor time of {fast}")
+        timings = interleaved(calls, rounds=given.rounds, device=given.device, memory=False)
+    ratio, measure = (cpu_speedup if alone else speedup)(timings, fast, slow), "cpu_time" if alone else "time"
+    print(f"{name}: {slow} takes {ratio:.2f}x the {'processor ' if alone else ''}time of {fast}")
+    name += "" if alone else f"_{given.device}" if given.device != "cpu" else f"_{given.threads}_threads"
     report = json.loads(OUT.read_text()) if OUT.is_file() else {}
-    report["what"] = "flextok_d12_d12's shape, float32, inference mode, one thread; medians of rounds in turn"
+    report["what"] = "flextok_d12_d12's shape, float32, inference mode; medians of rounds in turn"
     report[name] = {
         "command": "python -m eval.flextok_speed " + " ".join(sys.argv[1:]),
         "machine": machine(),
         **about,
         "timings": {key: asdict(timing) for key, timing in timings.items()},
-        f"{slow}_over_{fast}_cpu_time": ratio,
+        f"{slow}_over_{fast}_{measure}": ratio,
     }
     OUT.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(OUT, json.dumps(report, indent=2) + "\n")
