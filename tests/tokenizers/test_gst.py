@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import tokzoo
+from eval import gst_mechanism
 from tests.helpers import tiny
 from tokzoo.data.rgbd import write_scenes
 from tokzoo.data.scenes import Rgbd, scenes
@@ -184,6 +185,43 @@ def test_given_features_take_the_place_of_its_own() -> None:
     assert torch.equal(tokens.latents, other.latents)  # all that is known of colours is in them
     with pytest.raises(ValueError, match=r"encode needs features=, \(2, 16, 16\)"):
         tok.encode(pictures.images, **given)
+
+
+@torch.no_grad()
+def test_the_released_code_is_a_tokenizer_too_and_leaves_patches_without_depth_alone() -> None:
+    sizes = dict(feature_depth=None, rotated=False, unit=1.0, released_heads=2)
+    tok, pictures = tiny("gst", **sizes), some_pictures()
+    features = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
+    holes = pictures.depth.clone()
+    holes[:, :4, :4] = torch.nan
+    given = dict(depth=holes, intrinsics=pictures.intrinsics)
+    tokens = tok.encode(pictures.images, features=features, **given)
+    features[:, 0] = 7.0  # of the patch without depth
+    assert torch.equal(tok.encode(pictures.images, features=features, **given).latents, tokens.latents)
+    assert tok.decode(tokens, intrinsics=pictures.intrinsics).shape == (2, 3, 16, 16)
+    assert tok.to(torch.bfloat16).encode(pictures.images, features=features, **given).num_tokens == 6
+    with pytest.raises(ValueError, match="rotated=False"):
+        tiny("gst", **{**sizes, "rotated": True})
+
+
+def test_the_page_on_pictures_with_depth_holds() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rgbd.md").read_text()
+    pictures = some_pictures(1, size=64)
+    told = dict(pictures._asdict())
+    code = page.partition("```python\n")[2].partition("```")[0]
+    exec(code, told)
+    assert told["depth"].shape == (1, 64, 64) and told["seen"].shape == (1, 3, 64, 64)
+    assert told["towards"].shape == (1, 128, 3)
+
+
+@pytest.mark.slow
+def test_a_short_training_puts_tokens_on_surfaces_as_surfaces_lie(tmp_path: Path) -> None:
+    small = ["--steps", "80", "--scenes", "64", "--held-out", "16", "--readout-steps", "60"]
+    found = gst_mechanism.main(["--work", str(tmp_path), *small, "--out", str(tmp_path / "found.json")])
+    lie = found["geometry"]
+    assert lie["distance"]["high"] < 0.05 < lie["distance_to_another_scene"]["low"]
+    assert lie["angle"]["high"] < lie["angle_at_random"]["low"] / 2
+    assert lie["angle"]["high"] < lie["angle_untrained"]["low"]
 
 
 def test_bad_requests_are_refused_by_name() -> None:

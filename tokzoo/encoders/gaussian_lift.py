@@ -99,6 +99,14 @@ def neighbourhood(features: Tensor, grid: tuple[int, int], side: int) -> Tensor:
     return to_tokens(means.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :rows, :columns])
 
 
+def check_known(valid: Tensor) -> None:
+    """Raises ValueError unless some patch of every sample has depth; `valid` is bool (B, P)."""
+    if torch.compiler.is_compiling() or valid.device.type == "meta" or bool(valid.any(1).all()):
+        return
+    sample = int((~valid.any(1)).nonzero()[0])
+    raise ValueError(f"depth of sample {sample} is not known anywhere: it must be above 0, in metres, in some patch")
+
+
 class SpatialAttentionPool(nn.Module):
     """N learned queries read P tokens by one softmax over them. GST-VLA, arXiv:2603.09079.
 
@@ -140,6 +148,9 @@ class GaussianLiftEncoder(Encoder):
         it is not known; intrinsics (B, 3, 3) in pixels of the images; features (B, P, F) of the patches, row-major,
         where they are given
         -> latents (B, N, D), geometry float32 (B, N, 10), as `tokzoo.layers.projection` has it
+
+    Raises:
+        ValueError: a sample without any depth.
     """
 
     def __init__(
@@ -198,6 +209,7 @@ class GaussianLiftEncoder(Encoder):
             share = F.avg_pool2d(known.float().unsqueeze(1), self.patch_size)
             anchors = to_tokens(F.avg_pool2d(points, self.patch_size) / share.clamp_min(1e-6))  # (B, P, 3)
         valid = to_tokens(share).squeeze(2) > 0
+        check_known(valid)
         if self.features is not None:
             code = octave_code(anchors / self.unit, self.octaves).to(images.dtype)
             features = self.features(images, points, known.unsqueeze(1), anchors, code)

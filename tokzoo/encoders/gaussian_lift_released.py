@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tokzoo.encoders.gaussian_lift import check_known
 from tokzoo.layers.camera import pixel_rays
 from tokzoo.layers.fourier import octave_code
 from tokzoo.layers.patches import to_tokens
@@ -58,6 +59,9 @@ class ReleasedGaussianLiftEncoder(Encoder):
     Shapes:
         images (B, 3, H, W), of which only the size is used; depth (B, h, w), intrinsics (B, 3, 3), features (B, P, F)
         -> latents (B, N, D), geometry float32 (B, N, 10)
+
+    Raises:
+        ValueError: a sample without depth in the middle of any patch.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class ReleasedGaussianLiftEncoder(Encoder):
             scaled = torch.where(known, depth, 1.0) * self.depth_scale.float() + self.depth_offset.float()
             points = to_tokens(rays * scaled)  # (B, P, 3)
             valid = to_tokens(known).squeeze(2)
+            check_known(valid)
             offsets, log_scales, opacities = self.head(features)
             means = points + offsets
             still = means.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(*means.shape[:2], 4)

@@ -1,11 +1,11 @@
 """GST, arXiv:2603.09079: a picture with depth as Gaussians in space."""
 
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from tokzoo.conditions.contract import Condition
+from tokzoo.conditions.contract import Condition, Part
 from tokzoo.decoders.gaussian_view import GaussianViewDecoder
 from tokzoo.encoders.gaussian_lift import GaussianLiftEncoder
 from tokzoo.encoders.gaussian_lift_released import ReleasedGaussianLiftEncoder
@@ -86,7 +86,7 @@ class Gst(VisualTokenizer):
         features, quantized = self._quantize(images, sample=sample, generator=generator, conditions=conditions)
         tokens = self._to_tokens(images, features, quantized)
         placed = features._replace(latents=quantized.codes.to(self.dtype), extent=tokens.extent)
-        decoder = self._decoder()
+        decoder = self._camera()
         view = decoder.view(placed, conditions["intrinsics"])
         seen = {"depth": view.depth, "spread": view.spread, "cover": view.cover}
         return TokenizerOutput(
@@ -98,24 +98,37 @@ class Gst(VisualTokenizer):
             {**features.aux, **seen},
         )
 
-    def decode(self, tokens: Tokens, **options: Any) -> Tensor:
+    def decode(
+        self,
+        tokens: Tokens,
+        *,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        clamp: bool = True,
+        **conditions: Tensor,
+    ) -> Tensor:
         """Tokens -> images, as the camera of `intrinsics` sees them; without, one of 60 degrees, as in `encode`."""
         self._check_tokens(tokens)
-        return super().decode(tokens, **self._with_camera(tokens, options))
+        given = self._with_camera(tokens, conditions)
+        return super().decode(tokens, noise=noise, generator=generator, clamp=clamp, **given)
 
     def decode_depth(self, tokens: Tokens, **conditions: Tensor) -> Tensor:
         """Tokens -> the depth that the camera of `intrinsics` sees (B, H, W), metres; their mean where none is."""
         self._check_tokens(tokens)
         given = self._conditions("decode", self._with_camera(tokens, conditions), len(tokens))
-        return self._decoder().view(self._placed(tokens), **given).depth
+        return self._camera().view(self._placed(tokens), **given).depth
 
     def gaussians(self, images: Tensor, **conditions: Tensor) -> Features:
         """The Gaussian of every patch, before pooling: latents (B, P, C), geometry (B, P, 10), `valid` (B, P)."""
         self._check_images(images)
         given = {**self.prepare(images), **conditions}
-        return self._encoder().read(images.to(self.dtype), **self._conditions("encode", given, len(images)))
+        encoder = cast(GaussianLiftEncoder, self._encoder())
+        return encoder.read(images.to(self.dtype), **self._conditions("encode", given, len(images)))
 
-    def _with_camera(self, tokens: Tokens, given: dict[str, Any]) -> dict[str, Any]:
+    def _camera(self) -> GaussianViewDecoder:
+        return cast(GaussianViewDecoder, self._decoder())
+
+    def _with_camera(self, tokens: Tokens, given: dict[str, Tensor]) -> dict[str, Tensor]:
         if "intrinsics" in given:
             return given
         height, width = tokens.extent or (self.image_size, self.image_size)
@@ -125,19 +138,11 @@ class Gst(VisualTokenizer):
     def _default_intrinsics(self, like: Tensor, size: tuple[int, int]) -> Tensor:
         return default_intrinsics(size).to(like.device).expand(len(like), 3, 3)
 
-    def _conditions(self, part: Any, given: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    def _conditions(self, part: Part, given: dict[str, Tensor], count: int) -> dict[str, Tensor]:
         picked = super()._conditions(part, given, count)
         if torch.compiler.is_compiling() or picked["intrinsics"].device.type == "meta":
             return picked
         check_intrinsics(picked["intrinsics"])
-        if part == "encode":
-            depth = picked["depth"]
-            without = ~(depth.isfinite() & (depth > 0)).flatten(1).any(1)
-            if bool(without.any()):
-                raise ValueError(
-                    f"depth of sample {int(without.nonzero()[0])} is not known anywhere: "
-                    "it must be above 0, in metres, at some pixel"
-                )
         return picked
 
     def _check_tokens(self, tokens: Tokens) -> None:
