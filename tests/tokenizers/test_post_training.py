@@ -1,5 +1,6 @@
 """Continuous tokenizers made discrete after training."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +190,40 @@ def test_what_cannot_be_fitted_is_refused_with_the_reason(tmp_path: Path) -> Non
         quantize(other, 16, calibration=calibrate(tok, images()))
     with pytest.raises(ValueError, match="indices already"):
         quantize(tiny("titok"), 16)
+    with pytest.raises(TypeError, match="only a tokenizer is quantized after training; got a Linear"):
+        quantize(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="768 NaN values"):
+        quantize(tok, 16, calibration=torch.cat([images(), torch.full((1, 3, 16, 16), torch.nan)]))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (dict(levels=0, bins="uniform"), "levels must be a whole number, 1 at least; got 0"),
+        (dict(levels=2.5), "levels must be a whole number, 1 at least; got 2.5"),
+        (dict(levels=48), "powers of two, 2 at least; got 48: take bins='uniform'"),
+        (dict(low=5.0, high=-5.0), "low < high and reach > 0; got low=5.0, high=-5.0"),
+        (dict(reach=0.0), "reach > 0; got"),
+        (dict(bins="normals"), "bins must be one of normal, uniform, lloyd_max; got 'normals'"),
+        (dict(bits_per_token=8), "give calibration="),
+        (dict(bits_per_token=8, bins="uniform", calibration=images()), "goes with bins='lloyd_max'; got 'uniform'"),
+        (dict(bits_per_token=33, calibration=images()), "4 channels hold 0 to 32 bits; got 33"),
+        (dict(calibration="nowhere"), "nowhere is no folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_options_out_of_range_are_refused(options, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        quantize(tiny("taesd"), **options)
+
+
+@torch.no_grad()
+def test_tokens_of_other_tables_are_refused() -> None:
+    tok = tiny("taesd")
+    with pytest.raises(ValueError, match="out of range"):
+        quantize(tok, 8).decode(quantize(tok, 16).encode(images()))
+    with pytest.raises(ValueError, match="got continuous latents"):
+        quantize(tok, 8).decode(tok.encode(images()))
 
 
 @torch.no_grad()

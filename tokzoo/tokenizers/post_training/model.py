@@ -110,7 +110,9 @@ class PostTraining(VisualTokenizer):
 
 
 def check_base(base: VisualTokenizer) -> None:
-    """Raises ValueError unless `base` is a continuous tokenizer of the three usual parts."""
+    """Raises TypeError or ValueError unless `base` is a continuous tokenizer of the three usual parts."""
+    if not isinstance(base, VisualTokenizer):
+        raise TypeError(f"only a tokenizer is quantized after training; got a {type(base).__name__}")
     if base.token_spec.levels is not None:
         raise ValueError(
             "this tokenizer's tokens are indices already; only continuous ones are quantized after training"
@@ -147,13 +149,18 @@ def quantize(
         reach: of the published bins: the standard deviations that `high` stands for.
 
     Raises:
-        ValueError: a tokenizer of indices; levels that are no power of two with published bins; a calibration that is
-            missing, too small or of another tokenizer, or a channel that does not vary over it.
+        TypeError: no tokenizer. ValueError: a tokenizer of indices; levels that are no power of two with published
+            bins; a calibration that is missing, too small or of another tokenizer, or a channel that does not vary over
+            it; an option out of range.
     """
     known = tok.config if isinstance(tok, PostTraining) else None
     tok = tok.base if isinstance(tok, PostTraining) else tok
     check_base(tok)
     bins = bins or ("normal" if calibration is None else "lloyd_max")
+    if not isinstance(levels, int) or levels < 1:
+        raise ValueError(f"levels must be a whole number, 1 at least; got {levels}")
+    if not (low < high and reach > 0):
+        raise ValueError(f"bins need low < high and reach > 0; got low={low}, high={high}, reach={reach}")
     _check_bins(bins, calibration, bits_per_token)
     channels = tok.token_spec.channels
     seen = None if calibration is None else _seen(tok, calibration)
