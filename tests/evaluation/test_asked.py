@@ -14,10 +14,12 @@ from tests.helpers import tiny
 from tokzoo._torchvision import import_with_torchvision
 from tokzoo.cli.main import main
 from tokzoo.data.readers import ImageFolder
+from tokzoo.evaluation import run
 from tokzoo.evaluation.crops import CROPS
+from tokzoo.evaluation.opening import open_evaluation
 from tokzoo.evaluation.protocol import Perturbation
 from tokzoo.evaluation.results import read_result
-from tokzoo.evaluation.samples import open_samples
+from tokzoo.evaluation.samples import open_reference
 from tokzoo.evaluation.scoring import Measure
 from tokzoo.evaluation.subjects import Reconstruction, Subject, load_subject, tokenizer_subject
 from tokzoo.images import adm_crop
@@ -121,9 +123,28 @@ def test_a_protocol_judged_at_another_size_compares_with_originals_cropped_to_it
 def test_a_reference_has_the_size_at_which_samples_are_judged(tmp_path):
     chosen = protocol(image_size=64, judged_size=SIZE, reference="set", metrics=("fd",))
     np.savez(tmp_path / "reference.npz", arr_0=np.zeros((5, SIZE, SIZE, 3), np.uint8))
-    assert len(open_samples(tmp_path / "reference.npz", chosen, size=chosen.compared_size)) == 5
-    with pytest.raises(ValueError, match=r"is of 64x64 images"):
-        open_samples(tmp_path / "reference.npz", chosen)
+    assert len(open_reference(tmp_path / "reference.npz", chosen)) == 5
+    np.savez(tmp_path / "made.npz", arr_0=np.zeros((5, 64, 64, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"is of 32x32 images; the samples of .* are 64x64"):
+        open_reference(tmp_path / "made.npz", chosen)
+
+
+def test_samples_that_were_made_large_and_those_that_were_resized_already_score_alike(tmp_path):
+    chosen = protocol(image_size=64, judged_size=SIZE, reference="set", metrics=("fd",))
+    large = torch.stack([torch.from_numpy(Pictures()[index][:32, :32]) for index in range(COUNT)]).permute(0, 3, 1, 2)
+    large = torch.nn.functional.interpolate(large.float(), scale_factor=2)
+    small = plain_bicubic(large, (SIZE, SIZE)).clamp(0, 255).round()
+    found = {}
+    for name, images in (("large", large), ("small", small)):
+        np.savez(tmp_path / f"{name}.npz", arr_0=images.permute(0, 2, 3, 1).numpy().astype(np.uint8))
+        opened = open_evaluation(str(tmp_path / f"{name}.npz"), chosen)
+        settings = run.Settings(work=tmp_path / name, batch_size=8)
+        found[name] = run.evaluate(opened.subject, opened.photos, chosen, settings, reference_set=Pictures())
+    one, other = (found[name].scores["fd_effnet_lite0"].value for name in ("large", "small"))
+    assert one == pytest.approx(other, rel=1e-3)  # halves may be rounded either way
+    np.savez(tmp_path / "other.npz", arr_0=np.zeros((5, 48, 48, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"is of 64x64 or 32x32 images; the samples of .* are 48x48"):
+        open_evaluation(str(tmp_path / "other.npz"), chosen)
 
 
 def test_plain_bicubic_keeps_a_ramp_and_does_not_antialias():

@@ -70,7 +70,8 @@ def open_evaluation(
     if samples or generator:
         reference = open_reference(data, protocol) if data else None
         if samples:
-            return Opened(sample_files(name), open_samples(name, protocol), protocol, reference)
+            photos = open_samples(name, protocol)
+            return Opened(sample_files(name, len(photos[0])), photos, protocol, reference)
         if protocol.images.count is None:
             raise ValueError(f"protocol {protocol.name} does not say how many images a generator is to make")
         pipe = tokzoo.pipeline(name) if device == "cpu" else tokzoo.pipeline(name, device=device)

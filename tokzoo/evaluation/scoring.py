@@ -137,7 +137,7 @@ def score_images(
             return None
         chosen = range(todo[step] * batch_size, min(count, (todo[step] + 1) * batch_size))
         read = [Image.fromarray(photos[index]) for index in chosen]
-        sizes = dict.fromkeys((protocol.image_size, protocol.compared_size))
+        sizes = dict.fromkeys((subject.given_size or protocol.image_size, protocol.compared_size))
         return [np.stack([np.asarray(crop(photo, size)) for photo in read]) for size in sizes]
 
     bar = tqdm(total=len(mine), initial=len(mine) - len(todo), desc=subject.name, unit="batch", disable=share.rank > 0)
@@ -149,6 +149,11 @@ def score_images(
             given, *compared = (torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous() / 255 for pixels in cropped)
             with torch.no_grad():
                 made = subject.reconstruct(given, first)
+                if made.images.shape != given.shape:
+                    raise ValueError(
+                        f"reconstructions are {tuple(made.images.shape)}, the images {tuple(given.shape)}: the subject "
+                        "gives another size back"
+                    )
                 arrays = measure(compared[0] if compared else given, made)
             arrays["digest"] = np.stack([_digest(square) for square in cropped[0]])
             work.save(todo[step], arrays)
@@ -176,20 +181,16 @@ class Measure:
         self.dreamsim = DreamSim().to(device) if "dreamsim" in protocol.metrics else None
 
     def __call__(self, images: Tensor, made: Reconstruction) -> Arrays:
-        """Of originals (B, 3, S, S) at the size at which they are compared, and what was made of them."""
+        """Of originals (B, 3, S, S) at the size at which they are compared, and what was made of them, of any size."""
         protocol = self.protocol
-        given, ours = (len(images), 3, protocol.image_size, protocol.image_size), made.images
-        if ours.shape != given:
-            raise ValueError(
-                f"reconstructions are {tuple(ours.shape)}, the images {given}: the subject gives another size back"
-            )
+        ours = made.images
         if unfit := [row for row, image in enumerate(ours) if not bool(image.isfinite().all())]:
             raise ValueError(
                 f"{len(unfit)} of a batch of {len(ours)} reconstructions hold NaN or infinity, the first in row "
                 f"{unfit[0]}: they have no score"
             )
-        if protocol.judged_size is not None:
-            ours = plain_bicubic(ours.float(), (protocol.judged_size, protocol.judged_size))
+        if ours.shape != images.shape:
+            ours = plain_bicubic(ours.float(), (protocol.compared_size, protocol.compared_size))
         ours = rounded(ours, protocol.rounding)
         arrays: Arrays = {}
         if "psnr" in protocol.metrics:

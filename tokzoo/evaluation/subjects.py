@@ -56,6 +56,7 @@ class Subject:
         weights: hash of each part's weights; empty where there are none.
         levels: values of each slot of its tokens; None of continuous tokens, or without any.
         image_size: the only side that it takes, or None.
+        given_size: of what it is given, where that is not the protocol's `image_size`: of samples that were resized.
         reads_text: whether a caption changes what it gives.
         scores: published.
         unlike: why these are not of what is evaluated, if so.
@@ -67,6 +68,7 @@ class Subject:
     weights: dict[str, str] = field(default_factory=dict)
     levels: tuple[int, ...] | None = None
     image_size: int | None = None
+    given_size: int | None = None
     reads_text: bool = False
     scores: tuple[Score, ...] = ()
     unlike: str = ""
