@@ -60,6 +60,7 @@ class DimensionWiseQuantizer(ChannelWiseQuantizer):
         Raises:
             ValueError: levels that are almost or wholly the same, as those beyond a small reach are.
         """
+        values = values.to(self.values)
         borders = self._last_below((values[1:] + values[:-1]) / 2)
         cells = self._cell(borders)
         if not values.is_meta and bool((cells.diff() < 1).any()):
