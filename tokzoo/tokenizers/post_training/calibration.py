@@ -36,6 +36,8 @@ Photos = str | Path | Iterable[Photo] | Tensor
 def calibrate(tok: VisualTokenizer, photos: Photos) -> Calibration:
     """The latents that `tok` makes of photos, and how its decoder reads them, to quantize it by several times.
 
+    Each photo is encoded and decoded once, and the decoder is differentiated four times.
+
     Args:
         photos: a folder of photos, photos, or images (B, 3, H, W); two or more, better hundreds.
 
