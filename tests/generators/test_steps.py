@@ -55,6 +55,19 @@ def test_compiled_steps_draw_the_same(kind: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", ["gpt", "rar", "codes"])
+def test_weights_of_eight_bits_change_logits_little(kind: str) -> None:
+    torchao = pytest.importorskip("torchao.quantization")
+    model = made(kind)
+    indices, labels = some(model)
+    before = model.logits(indices, model.condition(labels))
+    torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
+    after = model.logits(indices, model.condition(labels))
+    assert 0 < (after - before).abs().max() < 0.05 * before.abs().max()
+    assert model.sample(labels, temperature=0).indices.shape == indices.shape
+
+
+@torch.no_grad()
 def test_the_host_waits_as_often_for_few_tokens_as_for_many() -> None:
     model = made("row")
     waits = []

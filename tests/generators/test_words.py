@@ -19,7 +19,7 @@ from tokzoo.generators.maskgit.model import Maskgit
 from tokzoo.generators.rar.config import TINY as RAR_TINY
 from tokzoo.generators.rar.model import Rar
 from tokzoo.generators.words import Words
-from tokzoo.tokens import Grid, Grid3D, Pyramid, Sequence, Tokens
+from tokzoo.tokens import Grid, Pyramid, Sequence, Tokens
 
 SMALL = dict(width=32, depth=1, num_heads=2, num_classes=3)
 GENERATORS = {"gpt_b": {"multiple_of": 32}, "rar_b": {"mlp_dim": 64}, "maskgit_titok_l32": {"mlp_dim": 64}}
@@ -56,23 +56,23 @@ def test_few_values_are_one_word_many_are_several_and_each_has_ids_of_its_own() 
 @pytest.mark.parametrize("family", DISCRETE)
 def test_every_discrete_tokenizer_decodes_what_any_generator_makes_for_it(family: str, name: str) -> None:
     tok = tiny(family)
-    if isinstance(tok.token_spec.layout, Grid3D):
-        with pytest.raises(ValueError, match="a row or a grid of tokens; this tokenizer's lie on Grid3D"):
-            tokzoo.create_model(name, tokenizer=tok)
-        return
     model = tokzoo.create_model(name, tokenizer=tok, **SMALL, **GENERATORS[name]).eval()
     images = some_images(tok)
     conditions = some_conditions(tok, images)
     with torch.no_grad():
         tokens = tok.encode(images, **conditions)
-        known = replace(tokens, extent=None)
-        loss = model.loss(known, [0, 1], label_dropout=0.1, generator=torch.Generator().manual_seed(0))
+        loss = model.loss(tokens, [0, 1], label_dropout=0.1, generator=torch.Generator().manual_seed(0))
         assert loss.isfinite()
         made = model.sample([0, 2], guidance=1.5, generator=torch.Generator().manual_seed(0))
         assert made.levels == tok.token_spec.levels and len(made) == 2
-        extent = tokens.extent if made.layout == tokens.layout else None
-        decoded = tok.decode(replace(made, extent=extent), **conditions)
+        decoded = tok.decode(made, **conditions)
     assert decoded.shape == images.shape and decoded.isfinite().all()
+
+
+@pytest.mark.parametrize("family", ["var_vqvae", "xqgan"])
+def test_planes_of_growing_size_are_left_to_var(family: str) -> None:
+    with pytest.raises(ValueError, match=r"lie on Pyramid\(.*; VAR makes planes of growing size"):
+        tokzoo.create_model("gpt_b", tokenizer=tiny(family))
 
 
 def in_two_words(build: type, config: object, **changes: object) -> Gpt | Rar | Maskgit:

@@ -38,6 +38,7 @@ class Autoregressive(WordGenerator):
         """From now on `sample` compiles the step of one word, whole and once for all places; options of torch.compile.
 
         What is drawn stays the same, up to rounding. The first step, of the condition and what is given, stays eager.
+        Weights of 8 bits are torchao's: `quantize_(generator, Int8WeightOnlyConfig())` before.
         """
         self.compiled_step = torch.compile(self.next_logits, fullgraph=True, **options)
 

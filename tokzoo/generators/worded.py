@@ -8,7 +8,7 @@ from torch import Tensor
 from tokzoo.generators.base import Generator
 from tokzoo.generators.words import Words
 from tokzoo.parts import check_indices
-from tokzoo.tokens import Grid, Layout, Sequence, Tokens, TokenSpec
+from tokzoo.tokens import Grid, Grid3D, Layout, Pyramid, Sequence, Tokens, TokenSpec
 
 IMPOSSIBLE = -1e9  # the logit of an id that no word there has; finite, so that what is not finite is an error
 
@@ -36,7 +36,11 @@ class WordGenerator(Generator):
     def layout(self) -> Layout:
         """How the tokens that it makes lie."""
         grid, words = self.config.grid, len(self.words.sizes)
-        return Sequence(self.config.num_tokens // words) if grid is None else Grid(grid[0], grid[1] // words)
+        if grid is None:
+            return Sequence(self.config.num_tokens // words)
+        if len(grid) == 3:
+            return Grid3D(grid[0], grid[1], grid[2] // words)
+        return Grid(grid[0], grid[1] // words)
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -59,11 +63,15 @@ class WordGenerator(Generator):
             ValueError: tokens neither in a row nor on a grid.
         """
         layout = spec.layout
-        if isinstance(layout, Grid):
-            return dict(num_tokens=layout.num_tokens * words, grid=(layout.height, layout.width * words))
         if isinstance(layout, Sequence):
             return dict(num_tokens=layout.num_tokens * words, grid=None)
-        raise ValueError(f"{cls.__name__} makes a row or a grid of tokens; this tokenizer's lie on {layout}")
+        if isinstance(layout, Grid):
+            return dict(num_tokens=layout.num_tokens * words, grid=(layout.height, layout.width * words))
+        if isinstance(layout, Grid3D):
+            grid = (layout.frames, layout.height, layout.width * words)
+            return dict(num_tokens=layout.num_tokens * words, grid=grid)
+        other = "; VAR makes planes of growing size" if isinstance(layout, Pyramid) else ""
+        raise ValueError(f"{cls.__name__} makes a row or a grid of tokens; this tokenizer's lie on {layout}{other}")
 
     def check_pair(self, spec: TokenSpec) -> None:
         """Raises ValueError unless the tokenizer of `spec` decodes what this generator makes."""
@@ -75,7 +83,7 @@ class WordGenerator(Generator):
         length = self.layout.num_tokens
         assert length is not None
         fits = type(spec.layout) is type(self.layout) and spec.lengths[0] <= length
-        if not fits or (not isinstance(spec.layout, Grid) and length > spec.lengths[1]):
+        if not fits or (not isinstance(spec.layout, Grid | Grid3D) and length > spec.lengths[1]):
             raise ValueError(f"this generator's tokens lie on {self.layout}, the tokenizer's on {spec.layout}")
 
     def check_tokens(self, tokens: Tokens) -> Tensor:
@@ -96,7 +104,7 @@ class WordGenerator(Generator):
             )
         if type(tokens.layout) is not type(self.layout):
             raise ValueError(f"these tokens are of another tokenizer: they lie on {tokens.layout}, not {self.layout}")
-        if isinstance(tokens.layout, Grid) and tokens.layout != self.layout:
+        if isinstance(tokens.layout, Grid | Grid3D) and tokens.layout != self.layout:
             raise ValueError(f"this generator's tokens lie on {self.layout}; got {tokens.layout}")
         if most is not None and tokens.num_tokens > most:
             raise ValueError(f"at most {most} tokens fit; got {tokens.num_tokens}")

@@ -9,19 +9,20 @@ class GptConfig:
     """Sizes of one GPT over tokens.
 
     Args:
-        codebook_size, num_tokens, grid: what it makes: codes, in a row, or on a grid of (height, width).
+        codebook_size, num_tokens, grid: what it makes: codes, in a row, or on a grid of (height, width), of video
+            (frames, height, width).
         num_classes: that the class condition has; text-conditional ones have none.
         null_class: whether "no class" is a class of its own.
         text_tokens, text_dim: condition tokens and their width where it reads text; 0 where it reads a class.
         slots: values of each code of a token, where tokens have several: `codebook_size`, `num_tokens` and `grid` are
             then of words (tokzoo.generators.words).
         multiple_of: the width of the MLP, 8/3 of `width`, is rounded up to a multiple of it.
-        positions: `rotary`: heads turn with row and column; `learned`: a vector per place, for tokens in a row.
+        positions: `rotary`: heads turn with row and column; `learned`: a vector per place.
     """
 
     codebook_size: int = 16384
     num_tokens: int = 256
-    grid: tuple[int, int] | None = (16, 16)
+    grid: tuple[int, ...] | None = (16, 16)
     num_classes: int = 1000
     null_class: bool = True
     text_tokens: int = 0

@@ -1,5 +1,6 @@
 """A Llama-style transformer over the tokens of a tokenizer. B batch, L tokens, T condition tokens, D width."""
 
+import math
 from typing import Any
 
 import torch
@@ -90,7 +91,8 @@ class Gpt(Autoregressive):
     @classmethod
     def fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
         fields = super().fields_for(spec)
-        return fields | {"positions": "learned" if fields["grid"] is None else "rotary"}
+        on_plane = fields["grid"] is not None and len(fields["grid"]) == 2
+        return fields | {"positions": "rotary" if on_plane else "learned"}
 
     def condition(self, labels: Labels) -> Condition:
         config: GptConfig = self.config
@@ -173,12 +175,12 @@ class Gpt(Autoregressive):
 
 def check_config(config: GptConfig) -> None:
     """Raises ValueError where sizes do not fit each other."""
-    if config.grid is not None and config.grid[0] * config.grid[1] != config.num_tokens:
+    if config.grid is not None and math.prod(config.grid) != config.num_tokens:
         raise ValueError(f"a grid of {config.grid} is not {config.num_tokens} tokens")
     if config.width % config.num_heads:
         raise ValueError(f"width {config.width} must be a multiple of the {config.num_heads} heads")
     if config.positions == "rotary":
-        if config.grid is None:
-            raise ValueError("rotary positions turn with row and column: tokens in a row take positions='learned'")
+        if config.grid is None or len(config.grid) != 2:
+            raise ValueError("rotary positions turn with row and column: tokens elsewhere take positions='learned'")
         if config.width // config.num_heads % 4:
             raise ValueError(f"heads must be a multiple of 4 wide to turn; got {config.width // config.num_heads}")

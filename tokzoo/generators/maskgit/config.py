@@ -9,7 +9,8 @@ class MaskgitConfig:
     """Sizes of one MaskGIT.
 
     Args:
-        codebook_size, num_tokens, grid: what it makes: codes, in a row, or on a grid of (height, width).
+        codebook_size, num_tokens, grid: what it makes: codes, in a row, or on a grid of (height, width), of video
+            (frames, height, width).
         null_class: whether "no class" is a class of its own.
         slots: values of each code of a token, where tokens have several: `codebook_size`, `num_tokens` and `grid` are
             then of words (tokzoo.generators.words).
@@ -19,7 +20,7 @@ class MaskgitConfig:
 
     codebook_size: int = 4096
     num_tokens: int = 32
-    grid: tuple[int, int] | None = None
+    grid: tuple[int, ...] | None = None
     num_classes: int = 1000
     null_class: bool = True
     backbone: Literal["bert", "uvit"] = "bert"

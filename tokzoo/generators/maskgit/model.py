@@ -1,5 +1,7 @@
 """Transformers that fill in masked words, many at a time. B batch, W words, D width, V ids of a word."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -76,7 +78,7 @@ class Maskgit(FillIn):
 
     def __init__(self, config: MaskgitConfig):
         super().__init__(config)
-        if config.grid is not None and config.grid[0] * config.grid[1] != config.num_tokens:
+        if config.grid is not None and math.prod(config.grid) != config.num_tokens:
             raise ValueError(f"a grid of {config.grid} is not {config.num_tokens} tokens")
         self.embed = nn.Embedding(config.codebook_size + 1 + config.num_classes + config.null_class, config.width)
         self.positions = nn.Parameter(0.02 * torch.randn(config.num_tokens + 1, config.width))

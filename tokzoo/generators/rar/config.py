@@ -8,7 +8,8 @@ class RarConfig:
     """Sizes of one RAR.
 
     Args:
-        codebook_size, num_tokens, grid: what it makes: codes, in a row, or on a grid of (height, width).
+        codebook_size, num_tokens, grid: what it makes: codes, in a row, or on a grid of (height, width), of video
+            (frames, height, width).
         null_class: whether "no class" is a class of its own.
         slots: values of each code of a token, where tokens have several: `codebook_size`, `num_tokens` and `grid` are
             then of words (tokzoo.generators.words).
@@ -17,7 +18,7 @@ class RarConfig:
 
     codebook_size: int = 1024
     num_tokens: int = 256
-    grid: tuple[int, int] | None = (16, 16)
+    grid: tuple[int, ...] | None = (16, 16)
     num_classes: int = 1000
     null_class: bool = True
     width: int = 768

@@ -1,5 +1,7 @@
 """An autoregressive transformer that learned many orders. B batch, L tokens, D width, V values of a token."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,7 +41,7 @@ class Rar(Autoregressive):
 
     def __init__(self, config: RarConfig):
         super().__init__(config)
-        if config.grid is not None and config.grid[0] * config.grid[1] != config.num_tokens:
+        if config.grid is not None and math.prod(config.grid) != config.num_tokens:
             raise ValueError(f"a grid of {config.grid} is not {config.num_tokens} tokens")
         dim, length = config.width, config.num_tokens + 2
         places, steps = config.extra_positions
