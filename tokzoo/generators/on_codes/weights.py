@@ -32,7 +32,14 @@ def _architecture(name: str, model: str, config: Any, paper: str, *weights: Weig
 
 
 ARCHITECTURES = (
-    _architecture("gpt_nano", "CodeGpt", sizes.GPT_NANO, "2406.06525", _shipped("titok_nano.photos64", guidance=2.0)),
+    _architecture(
+        "gpt_nano",
+        "CodeGpt",
+        sizes.GPT_NANO,
+        "2406.06525",
+        _shipped("titok_nano.photos64", guidance=2.0),
+        _shipped("one_d_piece_nano.photos64", guidance=2.0),
+    ),
     _architecture(
         "maskgit_nano",
         "CodeMaskgit",
