@@ -16,6 +16,7 @@ from tokzoo.generators.gpt.config import TINY as GPT_TINY
 from tokzoo.generators.gpt.model import Gpt
 from tokzoo.generators.maskgit.config import TINY as MASKGIT_TINY
 from tokzoo.generators.maskgit.model import Maskgit
+from tokzoo.generators.on_codes.model import tables_of
 from tokzoo.generators.rar.config import TINY as RAR_TINY
 from tokzoo.generators.rar.model import Rar
 from tokzoo.generators.words import Words
@@ -121,6 +122,19 @@ def test_whole_tokens_are_kept_and_the_rest_is_made_of_possible_codes(
     torch.nn.init.zeros_(untrained.head.weight)
     loss = untrained.loss(Tokens(layout=Sequence(3), indices=made, levels=(2, 3)), [0] * 40)
     assert loss.item() == pytest.approx((math.log(2) + math.log(3)) / 2, abs=0.05)
+
+
+@torch.no_grad()
+def test_code_vectors_are_of_codes_together_and_of_one_word_only() -> None:
+    tok = tiny("wetok")
+    model = tokzoo.create_model("gpt_nano", tokenizer=tok, **SMALL, table_width=16).eval()
+    vectors = tables_of(model)[0].codebook
+    made = model.sample([0, 1], generator=torch.Generator().manual_seed(0))
+    codes = tok.codes(made)
+    chosen = vectors[made.indices @ torch.tensor([1, 8])]
+    torch.testing.assert_close(codes / codes.square().mean().sqrt(), chosen / chosen.square().mean().sqrt())
+    with pytest.raises(ValueError, match="CodeGpt says each token by its vector, as one word"):
+        tokzoo.create_model("gpt_nano", tokenizer=tokzoo.create_model("tokenbridge_nano"))
 
 
 def test_words_of_a_token_stand_side_by_side_on_a_grid() -> None:

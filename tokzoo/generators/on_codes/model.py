@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tokzoo.generators.gpt.model import Gpt
 from tokzoo.generators.maskgit.model import Maskgit
 from tokzoo.generators.on_codes.config import CodeGptConfig, CodeMaskgitConfig
+from tokzoo.generators.words import Words
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Tokens, TokenSpec
 
@@ -88,7 +89,13 @@ class OnCodeVectors:
 
     @classmethod
     def fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
-        return super().fields_for(spec) | {"code_dim": spec.channels}  # type: ignore[misc]
+        fields: dict[str, Any] = super().fields_for(spec)  # type: ignore[misc]
+        if len(Words.for_levels(spec.levels or ()).sizes) > 1:
+            raise ValueError(
+                f"{cls.__name__} says each token by its vector, as one word; codes of {spec.levels} values are more: "
+                "gpt_b, rar_b and the published MaskGITs take them"
+            )
+        return fields | {"code_dim": spec.channels}
 
     def read_tokenizer(self, tok: VisualTokenizer) -> None:
         super().read_tokenizer(tok)  # type: ignore[misc]
@@ -136,10 +143,11 @@ def vectors_for(config: CodeGptConfig | CodeMaskgitConfig) -> CodeVectors:
 
 
 def codebook_of(tok: VisualTokenizer) -> Tensor:
-    """The vectors (K, C) that the decoder reads for each code of a tokenizer of one code a token."""
+    """The vectors (K, C) that the decoder reads for each word of a tokenizer of one word a token."""
     spec = tok.token_spec
     assert spec.levels is not None and spec.layout.num_tokens is not None
-    count, length = spec.levels[0], spec.layout.num_tokens
+    words, length = Words.for_levels(spec.levels), spec.layout.num_tokens
+    count = words.vocabulary
     ids = torch.arange(-(-count // length) * length, device=tok.device).clamp(max=count - 1).view(-1, length)
-    codes = tok.codes(Tokens(layout=spec.layout, indices=ids, levels=spec.levels))
+    codes = tok.codes(Tokens(layout=spec.layout, indices=words.codes(ids), levels=spec.levels))
     return codes.flatten(0, 1)[:count]
