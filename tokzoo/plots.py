@@ -10,7 +10,7 @@ from tokzoo.metrics.rate_distortion import ARCHIVE, Codec, RatePoint
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#1d4fb8", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490")
+COLOURS = ("#1d4fb8", "#c2410c", "#15803d", "#7e22ce", "#0e7490", "#a16207")
 MARKERS = ("o", "s", "^", "D", "v", "P")  # hollow: what lies on one spot is seen through
 CODEC_COLOURS: dict[Codec, str] = {"JPEG": "#52525b", "WebP": "#a1a1aa"}
 
