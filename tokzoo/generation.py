@@ -77,7 +77,8 @@ class Pipeline:
         Raises:
             ValueError: an unknown label, or a knob out of range.
         """
-        noise, asked, made = self._noise(seed), self._read(labels), list[Tensor]()
+        noise, asked = self._noise(seed), self._read(labels)
+        made: list[Tensor] = []
         told = asked.last if isinstance(asked, Caption) and "text" in self.tokenizer.conditions else None
         for tokens in self._batches(asked, num_samples, noise, batch_size, progress, options):
             begun = sum(len(images) for images in made)
