@@ -16,7 +16,7 @@ from tokzoo.golden import Case, build
 
 
 def run(case: Case) -> dict[str, Tensor]:
-    return run_head(case) if case.name == "mar_diffhead_tiny" else run_model(case)
+    return run_model(case) if "latent" in case.inputs else run_head(case)
 
 
 def as_tokens(maps: Tensor, patch_size: int) -> Tensor:
