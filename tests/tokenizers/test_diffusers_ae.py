@@ -1,5 +1,6 @@
 """Autoencoders of diffusers as tokenizers: the wrapper gives what the class gives."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from tokzoo.tokenizers.diffusers_ae.model import DiffusersAe
 PARAMETERS = {"sd_vae_ft_mse": 83_653_863, "sdxl_vae": 83_653_863, "sd3_vae": 83_819_683, "flux_vae": 83_819_683}
 
 
-@pytest.mark.parametrize("config", [sizes.TINY, sizes.TINY_KL, sizes.TINY_DC], ids=lambda config: config.kind)
+@pytest.mark.parametrize(
+    "config", [sizes.TINY, sizes.TINY_KL, sizes.TINY_DC, sizes.TINY_CONSISTENCY], ids=lambda config: config.kind
+)
 @torch.no_grad()
 def test_a_folder_of_diffusers_loads_and_gives_what_diffusers_gives(config, tmp_path: Path) -> None:
     diffusers = import_with_torchvision("diffusers")
@@ -34,11 +37,24 @@ def test_a_folder_of_diffusers_loads_and_gives_what_diffusers_gives(config, tmp_
         quantized, _, (_, _, indices) = theirs.quantize(encoded.latents)
         assert torch.equal(tokens.indices.flatten(), indices.flatten())
         want = theirs.decode(encoded.latents).sample
+    elif config.kind == "ConsistencyDecoderVAE":
+        quantized = encoded.latent_dist.mean
+        want = theirs.decode(quantized, generator=torch.Generator().manual_seed(1)).sample
     else:
         quantized = encoded.latent_dist.mean if config.kind == "AutoencoderKL" else encoded.latent
         want = theirs.decode(quantized).sample
     torch.testing.assert_close(tok.codes(tokens), quantized.flatten(2).transpose(1, 2))
-    torch.testing.assert_close(tok.decode(tokens, clamp=False) * 2 - 1, want, atol=1e-5, rtol=1e-5)
+    made = tok.decode(tokens, clamp=False, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(made * 2 - 1, want, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_consistency_decoder_gives_the_same_picture_twice_and_is_not_cut_into_tiles() -> None:
+    tok = DiffusersAe(sizes.TINY_CONSISTENCY).eval()
+    tokens = tok.encode(torch.rand(1, 3, 16, 16))
+    assert torch.equal(tok.decode(tokens), tok.decode(tokens))
+    with pytest.raises(ValueError, match="tile must be None"):
+        DiffusersAe(replace(sizes.TINY_CONSISTENCY, tile=16))
 
 
 def test_sampling_draws_from_the_posterior_by_the_generator() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderDC", "VQModel"]
+Kind = Literal["AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderDC", "ConsistencyDecoderVAE", "VQModel"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,8 @@ class DiffusersAeConfig:
         kind: class of diffusers.
         image_size: pixels per side that it was made for; any multiple of `downsample` works.
         fields: arguments of the class, of its config.json; lists are kept as tuples.
-        tile: pixels per side of the overlapping tiles that large images are cut into; None: whole images.
+        tile: pixels per side of the overlapping tiles that large images are cut into; None: whole images, as a decoder
+            that draws needs them.
     """
 
     kind: Kind
@@ -29,7 +30,7 @@ class DiffusersAeConfig:
     @property
     def downsample(self) -> int:
         """Pixels per latent side: every level but the last halves the image."""
-        widths = self.fields.get("block_out_channels") or self.fields["encoder_block_out_channels"]
+        widths = self.fields.get("encoder_block_out_channels") or self.fields["block_out_channels"]
         return int(2 ** (len(widths) - 1))
 
     @property
@@ -118,6 +119,11 @@ DC_AE_F32C32_IN = _dc(
     decoder_norm_types=IN_NORMS,
     decoder_act_fns=("relu",) * 3 + ("silu",) * 3,
 )
+CONSISTENCY_DECODER = DiffusersAeConfig(
+    kind="ConsistencyDecoderVAE",
+    image_size=256,
+    fields=dict(encoder_block_out_channels=(128, 256, 512, 512), latent_channels=4, scaling_factor=0.18215),
+)
 TINY = DiffusersAeConfig(
     kind="VQModel",
     image_size=16,
@@ -141,6 +147,22 @@ TINY_KL = DiffusersAeConfig(
         norm_num_groups=4,
         scaling_factor=0.5,
         shift_factor=0.1,
+    ),
+)
+TINY_CONSISTENCY = DiffusersAeConfig(
+    kind="ConsistencyDecoderVAE",
+    image_size=16,
+    fields=dict(
+        latent_channels=4,
+        scaling_factor=0.5,
+        encoder_block_out_channels=(8, 16),
+        encoder_down_block_types=("DownEncoderBlock2D",) * 2,
+        encoder_norm_num_groups=4,
+        decoder_block_out_channels=(8, 16),
+        decoder_down_block_types=("ResnetDownsampleBlock2D",) * 2,
+        decoder_up_block_types=("ResnetUpsampleBlock2D",) * 2,
+        decoder_layers_per_block=1,
+        decoder_norm_num_groups=4,
     ),
 )
 TINY_DC = DiffusersAeConfig(

@@ -1,7 +1,7 @@
 """Autoencoders of diffusers, with their own networks inside. B batch, C code_dim, H W pixels, h w latent places."""
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
@@ -12,7 +12,8 @@ from tokzoo.parts import Decoder, Encoder, Quantizer
 from tokzoo.quantizers.gaussian import GaussianBottleneck
 from tokzoo.quantizers.identity import IdentityBottleneck
 from tokzoo.quantizers.vector import VectorQuantizer
-from tokzoo.tokenizers.diffusers_ae.config import DiffusersAeConfig
+from tokzoo.tokenizers.diffusers_ae.config import DiffusersAeConfig, Kind
+from tokzoo.tokenizers.diffusers_ae.consistency import DiffusersConsistencyDecoder
 from tokzoo.tokenizers.on_grid import GridTokenizer
 from tokzoo.tokens import Features, Grid, TokenSpec
 
@@ -86,18 +87,25 @@ class DiffusersAe(GridTokenizer):
     norm by which FLUX.2 scales patches of 2 x 2 latents belongs to its generator and is not kept.
 
     Raises:
-        ValueError: a class that is none of the known ones, or tiles that are no multiple of `downsample`.
+        ValueError: a class that is none of the known ones, tiles that are no multiple of `downsample`, or tiles of a
+            decoder that draws.
     """
 
     def __init__(self, config: DiffusersAeConfig):
         super().__init__(config)
         if config.tile is not None and (config.tile < 1 or config.tile % config.downsample):
             raise ValueError(f"tile must be a multiple of {config.downsample} pixels, or None; got {config.tile}")
+        if config.tile is not None and config.kind == "ConsistencyDecoderVAE":
+            raise ValueError("a ConsistencyDecoderVAE draws pictures whole: tile must be None")
         net = build_net(config)
         sizes: dict[str, Any] = dict(downsample=config.downsample, tile=config.tile)
         self.encoder = DiffusersEncoder(net.encoder, getattr(net, "quant_conv", None), **sizes)
         self.quantizer = build_bottleneck(config)
-        self.decoder = DiffusersDecoder(net.decoder, getattr(net, "post_quant_conv", None), **sizes)
+        self.decoder: Decoder = (
+            DiffusersConsistencyDecoder(net, downsample=config.downsample)
+            if config.kind == "ConsistencyDecoderVAE"
+            else DiffusersDecoder(net.decoder, getattr(net, "post_quant_conv", None), **sizes)
+        )
 
     @property
     def token_spec(self) -> TokenSpec:
@@ -119,9 +127,8 @@ def build_net(config: DiffusersAeConfig) -> Any:
         ValueError: an unknown class, or one that this version of diffusers lacks.
     """
     diffusers = import_with_torchvision("diffusers")
-    known = {"AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderDC", "VQModel"}
-    if config.kind not in known:
-        raise ValueError(f"the autoencoder must be one of {', '.join(sorted(known))}; got {config.kind!r}")
+    if config.kind not in get_args(Kind):
+        raise ValueError(f"the autoencoder must be one of {', '.join(get_args(Kind))}; got {config.kind!r}")
     if not hasattr(diffusers, config.kind):
         raise ValueError(f"diffusers {diffusers.__version__} has no {config.kind}: update it")
     return getattr(diffusers, config.kind)(**config.fields)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 RULES: Rules = (
     (r"(encoder|decoder)\.(.+)", r"\1.net.\2"),
+    (r"decoder_unet\.(.+)", r"decoder.net.\1"),
     (r"quant_conv\.(.+)", r"encoder.to_code.\1"),
     (r"post_quant_conv\.(.+)", r"decoder.from_code.\1"),
     (r"quantize\.embedding\.weight", r"quantizer.codebook"),
@@ -44,10 +45,11 @@ def read_config(published: Mapping[str, Any]) -> DiffusersAeConfig | None:
     if kind is None:
         return None
     fields = {name: value for name, value in published.items() if not name.startswith("_")}
-    widths = fields.get("block_out_channels") or fields["encoder_block_out_channels"]
-    least = 2 ** (len(widths) - 1)
+    if kind == "ConsistencyDecoderVAE":  # it notes these for its own use, and takes them from nobody
+        fields = {name: value for name, value in fields.items() if name not in ("block_out_channels", "force_upcast")}
     size = fields.get("sample_size") or 512
     size = min(size) if isinstance(size, list | tuple) else size
+    least = DiffusersAeConfig(kind=kind, image_size=size, fields=fields).downsample
     return DiffusersAeConfig(kind=kind, image_size=max(least, size // least * least), fields=fields)
 
 
@@ -89,6 +91,14 @@ LDM, SDXL, SD3, DC_AE = "2112.10752", "2307.01952", "2403.03206", "2410.10733"
 ARCHITECTURES = (
     _published("sd_vae_ft_mse", sizes.SD_VAE, "stabilityai/sd-vae-ft-mse", "MIT", paper=LDM, tag="laion"),
     _published("sd_vae_ft_ema", sizes.SD_VAE, "stabilityai/sd-vae-ft-ema", "MIT", paper=LDM, tag="laion"),
+    _published(
+        "consistency_decoder",
+        sizes.CONSISTENCY_DECODER,
+        "openai/consistency-decoder",
+        "MIT",
+        paper="",
+        note="The encoder of Stable Diffusion's autoencoder with a decoder that draws, in two steps.",
+    ),
     _published("sdxl_vae", sizes.SDXL_VAE, "stabilityai/sdxl-vae", "MIT", paper=SDXL, note="Overflows in float16."),
     _published(
         "sd3_vae",
