@@ -115,5 +115,14 @@ ARCHITECTURES = (
         config=sizes.GPSTOKEN_NANO,
         token_type="continuous",
         paper="2509.01109",
+        weights=(
+            Weights(
+                tag="photos64",
+                code_licence="Apache-2.0",
+                licence="Apache-2.0",
+                checked="weights",
+                note="Trained here on permissive photos; scores are in its card.",
+            ),
+        ),
     ),
 )
