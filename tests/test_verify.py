@@ -121,7 +121,7 @@ class TestWeights:
         check = outcome(verify.verify(name), "recorded answer")
         assert check.outcome == "failed" and "its sha256 differs" in check.detail
         answer = json.loads((tmp_path / name / "known.json").read_text())
-        answer["weights_sha256"] = verify._digest(tmp_path / name / "model.safetensors")
+        answer["weights_sha256"] = _files.sha256_of(tmp_path / name / "model.safetensors")
         (tmp_path / name / "known.json").write_text(json.dumps(answer))
         check = outcome(verify.verify(name), "recorded answer")  # the codebook is another, whatever the file's hash
         assert check.outcome == "failed" and "of 32 indices equal" in check.detail
@@ -142,7 +142,7 @@ class TestWeights:
         entry = {
             "image": "picture.png",
             "image_source": "here",
-            "image_sha256": verify._digest(picture),
+            "image_sha256": _files.sha256_of(picture),
             "indices": tokens.indices[0].tolist(),
             "cells": cells.tolist(),
             "source": "this test",
@@ -175,7 +175,7 @@ def test_every_shipped_checkpoint_has_its_recorded_answer(name: str) -> None:
     how = f"python -c 'from pathlib import Path; from tokzoo import verify; verify.record(Path(\"{folder}\"))'"
     assert (folder / verify.ANSWER).is_file(), f"record it: {how}"
     want = json.loads((folder / verify.ANSWER).read_text())
-    assert want["weights_sha256"] == verify._digest(folder / _finding.WEIGHTS), (
+    assert want["weights_sha256"] == _files.sha256_of(folder / _finding.WEIGHTS), (
         f"the weights are newer; record again: {how}"
     )
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,6 +29,7 @@ from tokzoo.tokens import Tokens
 
 Outcome = Literal["proven", "failed", "not proven"]
 PHOTO, ANSWER = "photo.png", "known.json"
+RECORDED = "recorded answer"
 CELLS = 8  # per side, over which pictures are averaged before they are compared
 
 
@@ -248,17 +248,25 @@ def _reconstruction(tok: VisualTokenizer, caption: str) -> Check:
     return Check("proven" if likeness >= LIKENESS else "failed", what, f"{said} (at least {LIKENESS} is asked)")
 
 
+def _recorded(full_name: str) -> dict[str, Any] | Check:
+    """The answer beside shipped weights, if they are those that gave it; else what is wrong."""
+    path = _files.data_folder("checkpoints") / full_name / ANSWER
+    if not path.is_file():
+        return Check("not proven", RECORDED, f"this checkpoint came without {ANSWER}")
+    want: dict[str, Any] = json.loads(path.read_text())
+    if _files.sha256_of(path.with_name(_finding.WEIGHTS)) != want["weights_sha256"]:
+        return Check("failed", RECORDED, f"{_finding.WEIGHTS} is not the file that was recorded: its sha256 differs")
+    return want
+
+
 @torch.no_grad()
 def _recorded_answer(tok: VisualTokenizer, full_name: str) -> Check:
-    what, path = "recorded answer", _files.data_folder("checkpoints") / full_name / ANSWER
-    if not path.is_file():
-        return Check("not proven", what, f"this checkpoint came without {ANSWER}")
-    want = json.loads(path.read_text())
-    if _digest(path.with_name(_finding.WEIGHTS)) != want["weights_sha256"]:
-        return Check("failed", what, f"{_finding.WEIGHTS} is not the file that was recorded: its sha256 differs")
+    want = _recorded(full_name)
+    if isinstance(want, Check):
+        return want
     photo_file = _files.data_folder("known") / PHOTO
-    if _digest(photo_file) != want["photo_sha256"]:
-        return Check("failed", what, f"{PHOTO} is not the one that was recorded: its sha256 differs")
+    if _files.sha256_of(photo_file) != want["photo_sha256"]:
+        return Check("failed", RECORDED, f"{PHOTO} is not the one that was recorded: its sha256 differs")
     photo = tok.preprocess(photo_file)
     tokens = tok.encode(photo)
     score = float(psnr(tok.decode(tokens), photo))
@@ -266,22 +274,19 @@ def _recorded_answer(tok: VisualTokenizer, full_name: str) -> Check:
     said, ok = _against(tokens, want["tokens"], bounds)
     ok = ok and (tok.dtype != torch.float32 or abs(score - want["psnr"]) <= PSNR_SLACK)
     said = f"sha256 of the file as recorded; {said}; {score:.2f} dB, recorded {want['psnr']:.2f}"
-    return Check("proven" if ok else "failed", what, said)
+    return Check("proven" if ok else "failed", RECORDED, said)
 
 
 @torch.no_grad()
 def _drawn_answer(model: Generator, full_name: str) -> Check:
     """How likely recorded tokens are: near-ties can turn a draw, and move this by little."""
-    what, path = "recorded answer", _files.data_folder("checkpoints") / full_name / ANSWER
-    if not path.is_file():
-        return Check("not proven", what, f"this checkpoint came without {ANSWER}")
-    want = json.loads(path.read_text())
-    if _digest(path.with_name(_finding.WEIGHTS)) != want["weights_sha256"]:
-        return Check("failed", what, f"{_finding.WEIGHTS} is not the file that was recorded: its sha256 differs")
+    want = _recorded(full_name)
+    if isinstance(want, Check):
+        return want
     loss = _loss_of(model, torch.tensor(want["tokens"]))
     ok = abs(loss - want["loss"]) <= HALF.get(model.dtype, Bounds(SHARE, 1e-3)).error * want["loss"]
     said = f"sha256 of the file as recorded; recorded tokens have a loss of {loss:.4f}, recorded {want['loss']:.4f}"
-    return Check("proven" if ok else "failed", what, said)
+    return Check("proven" if ok else "failed", RECORDED, said)
 
 
 def _loss_of(model: Generator, indices: Tensor) -> float:
@@ -302,7 +307,7 @@ def _published_answer(tok: VisualTokenizer, entry: dict[str, Any], image: str | 
     error = float((cells(tok.decode(tokens))[0].cpu() * 255 - theirs).abs().mean())
     said = f"decoded, they are {error:.2f} of 255 from the authors' picture, mean over {CELLS}x{CELLS} cells"
     ok = error <= CELL_ERROR
-    if image is not None and _digest(Path(image)) == entry["image_sha256"]:
+    if image is not None and _files.sha256_of(Path(image)) == entry["image_sha256"]:
         photo = images.to_tensor(images.open_image(Path(image)))[None].to(tok.device)
         share = float(torch.eq(tok.encode(photo).indices, wanted).float().mean())  # type: ignore[arg-type]
         said += f"; {share:.1%} of the {wanted.numel()} tokens are equal ({entry['note']})"
@@ -329,7 +334,7 @@ def record(folder: Path) -> Path:
         drawn = tok.sample([0, 1], temperature=0).indices
         assert drawn is not None
         known = {
-            "weights_sha256": _digest(folder / _finding.WEIGHTS),
+            "weights_sha256": _files.sha256_of(folder / _finding.WEIGHTS),
             "tokens": drawn.tolist(),
             "loss": _loss_of(tok, drawn),
         }
@@ -340,8 +345,8 @@ def record(folder: Path) -> Path:
     tokens = tok.encode(photo)
     given = tokens.indices if tokens.latents is None else tokens.latents
     answer = {
-        "photo_sha256": _digest(photo_file),
-        "weights_sha256": _digest(folder / _finding.WEIGHTS),
+        "photo_sha256": _files.sha256_of(photo_file),
+        "weights_sha256": _files.sha256_of(folder / _finding.WEIGHTS),
         "psnr": round(float(psnr(tok.decode(tokens), photo)), 3),
         "tokens": np.round(given[0].numpy(), 5).tolist(),  # type: ignore[index]
     }
@@ -366,10 +371,6 @@ def _against(tokens: Tokens, wanted: Sequence[Any], bounds: Bounds) -> tuple[str
 def cells(pictures: Tensor) -> Tensor:
     """(B, 3, H, W) -> means over (B, 3, CELLS, CELLS)."""
     return F.adaptive_avg_pool2d(pictures.float(), CELLS)
-
-
-def _digest(file: Path) -> str:
-    return sha256(file.read_bytes()).hexdigest()
 
 
 def _first_line(error: Exception) -> str:
