@@ -3,7 +3,6 @@
 B batch, D features, H W pixels.
 """
 
-import hashlib
 import importlib.resources
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tokzoo._files import sha256_of
 from tokzoo._torchvision import import_with_torchvision
 from tokzoo.losses.perceptual import CHECKPOINT_FILE, CHECKPOINT_PACKAGE, EfficientNetLite0Features
 from tokzoo.metrics.inception import SIDE, FidInception, convert, signed
@@ -73,7 +73,7 @@ class InceptionExtractor(Extractor):
     def __init__(self, weights: str | Path | None = None, *, resize: str = "tf1_bilinear"):
         super().__init__()
         file = Path(weights) if weights is not None else _download(INCEPTION_URL, INCEPTION_HASH)
-        self.weights_sha256 = file_sha256(file)
+        self.weights_sha256 = sha256_of(file)
         self.resize = resize
         self._resized = RESIZE_RULES[resize]
         self.network = FidInception()
@@ -104,7 +104,7 @@ class Dinov2Extractor(Extractor):
             from huggingface_hub import hf_hub_download
 
             weights = hf_hub_download(f"timm/{DINOV2}", "model.safetensors")
-        self.weights_sha256 = file_sha256(Path(weights))
+        self.weights_sha256 = sha256_of(Path(weights))
         self.network = timm.create_model(DINOV2, img_size=224, num_classes=0, checkpoint_path=str(weights)).eval()
         self.requires_grad_(False)
 
@@ -129,7 +129,7 @@ class EffnetLite0Extractor(Extractor):
         self.side = side
         self.network = EfficientNetLite0Features()
         with importlib.resources.as_file(importlib.resources.files(CHECKPOINT_PACKAGE) / CHECKPOINT_FILE) as file:
-            self.weights_sha256 = file_sha256(file)
+            self.weights_sha256 = sha256_of(file)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Extracted:
@@ -157,12 +157,6 @@ def build_extractor(name: str, *, weights: str | Path | None = None, **settings:
         raise KeyError(f"no extractor is called {name!r}; there are {', '.join(EXTRACTORS)}")
     given = dict(settings) if weights is None else dict(settings, weights=str(weights))
     return EXTRACTORS[name](**given).eval()  # type: ignore[arg-type]
-
-
-def file_sha256(file: Path) -> str:
-    """Hexadecimal digest of a file's bytes."""
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _download(url: str, digest: str) -> Path:
