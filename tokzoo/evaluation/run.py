@@ -74,17 +74,7 @@ def evaluate(
         ValueError: a protocol by which tokzoo does not measure, a subject of another image size, fewer photos than the
             protocol's metrics can do with, a work folder of another run, or reference statistics of another network.
     """
-    if protocol.elsewhere:
-        raise ValueError(f"tokzoo does not measure by protocol {protocol.name}: {protocol.elsewhere}")
-    if subject.image_size not in (None, protocol.image_size):
-        raise ValueError(
-            f"{subject.name} takes images of {subject.image_size} pixels, protocol {protocol.name} has "
-            f"{protocol.image_size}; choose another protocol"
-        )
-    if settings.extrapolate and "fd" not in protocol.metrics:
-        raise ValueError(f"protocol {protocol.name} measures no Frechet distance to extrapolate")
-    if settings.batch_size < 1 or (limit is not None and limit < 1):
-        raise ValueError(f"a batch, and a limit, are of at least one image; got {settings.batch_size} and {limit}")
+    _check_fit(subject, protocol, settings, limit)
     count = min(len(photos), protocol.images.count or len(photos), limit or len(photos))
     data = _data_name(photos)
     extractor = _extractor(protocol, settings)
@@ -140,6 +130,21 @@ def evaluate(
         versions=_versions(),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
+
+
+def _check_fit(subject: Subject, protocol: Protocol, settings: Settings, limit: int | None) -> None:
+    """Raises ValueError where these cannot be one run."""
+    if protocol.elsewhere:
+        raise ValueError(f"tokzoo does not measure by protocol {protocol.name}: {protocol.elsewhere}")
+    if subject.image_size not in (None, protocol.image_size):
+        raise ValueError(
+            f"{subject.name} takes images of {subject.image_size} pixels, protocol {protocol.name} has "
+            f"{protocol.image_size}; choose another protocol"
+        )
+    if settings.extrapolate and "fd" not in protocol.metrics:
+        raise ValueError(f"protocol {protocol.name} measures no Frechet distance to extrapolate")
+    if settings.batch_size < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"a batch, and a limit, are of at least one image; got {settings.batch_size} and {limit}")
 
 
 def departures(protocol: Protocol, images: Mapping[str, Any], extractor: Extractor | None) -> list[str]:
