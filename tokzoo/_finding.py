@@ -55,6 +55,7 @@ class Found:
 
 
 def locate(name: str | Path, subfolder: str | None, options: Download) -> Found:
+    """Whatever `tokzoo.from_pretrained` takes as a name; files of the hub are fetched."""
     path, text = Path(name).expanduser(), str(name)
     if path.is_dir():
         return _in_folder(path / (subfolder or ""), options)
@@ -70,10 +71,16 @@ def locate(name: str | Path, subfolder: str | None, options: Download) -> Found:
     return _on_hub(repo, subfolder, options) if on_hub else registered(text, options)
 
 
-def registered(name: str, options: Download) -> Found:
+def _with_weights(name: str) -> tuple[Architecture, Weights]:
     architecture, weights = registry.find(name)
     if weights is None:
         raise KeyError(f"{name!r} has no weights; tokzoo.create_model({name!r}) makes an untrained one")
+    return architecture, weights
+
+
+def registered(name: str, options: Download) -> Found:
+    """The weights of a registered name: shipped, in the cache, or fetched from the hub."""
+    architecture, weights = _with_weights(name)
     full_name = architecture.full_name(weights)
     _warn_of_licence(full_name, weights)
     if weights.shipped:
@@ -107,9 +114,7 @@ def _pairing(architecture: Architecture, weights: Weights) -> dict[str, Any]:
 
 def given(name: str, path: Path) -> Found:
     """The published weights of a registered name, at `path` or in that folder."""
-    architecture, weights = registry.find(name)
-    if weights is None:
-        raise KeyError(f"{name!r} has no weights; tokzoo.create_model({name!r}) makes an untrained one")
+    architecture, weights = _with_weights(name)
     named = [filename for source in weights.sources for filename in source.files]
     named += [] if weights.manual is None else [weights.manual.file]
     looked = [path / filename for filename in named] if path.is_dir() else [path]

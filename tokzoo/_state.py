@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tokzoo._files import AGAIN
+from tokzoo.conversion import under
 
 SHOWN = 10  # of each kind of misfit
 
@@ -113,12 +114,7 @@ class _Bystander:
 
 def renamed(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
     """What a model that stands on another takes of its state, renamed: `prefixes` are own ones -> those there."""
-    return {
-        own + key.removeprefix(lent): value
-        for own, lent in prefixes.items()
-        for key, value in state.items()
-        if key.startswith(lent)
-    }
+    return {own + key: value for own, lent in prefixes.items() for key, value in under(state, lent).items()}
 
 
 def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:

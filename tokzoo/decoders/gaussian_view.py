@@ -55,7 +55,8 @@ class GaussianViewDecoder(Decoder):
 
     def view(self, codes: Features, intrinsics: Tensor) -> View:
         """What is seen, before pixels are made of it."""
-        assert codes.geometry is not None
+        if codes.geometry is None:
+            raise ValueError("codes to be seen need geometry (B, L, 10): mean, covariance, opacity of their Gaussians")
         height, width = codes.extent or (self.image_size, self.image_size)
         paint = self.to_paint(codes.latents)
         with without_autocast(paint.device):

@@ -213,7 +213,8 @@ class GaussianLiftEncoder(Encoder):
         if self.features is not None:
             code = octave_code(anchors / self.unit, self.octaves).to(images.dtype)
             features = self.features(images, points, known.unsqueeze(1), anchors, code)
-        assert features is not None
+        if features is None:
+            raise ValueError("this encoder has no network of patches: give their features (B, P, feature_width)")
         offsets, log_scales, quaternions, opacities = self.head(features, (rows, columns))
         means = anchors + offsets
         with without_autocast(images.device):
