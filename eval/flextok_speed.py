@@ -21,7 +21,7 @@ import torch
 import tokzoo
 from tokzoo._files import write_atomically
 from tokzoo.benchmarks.machine import machine
-from tokzoo.benchmarks.timing import Call, cpu_speedup, interleaved, speedup
+from tokzoo.benchmarks.timing import Call, cpu_speedup, interleaved, is_alone, speedup
 from tokzoo.layers.normed_transformer import swiglu_width
 from tokzoo.tokenizers.flextok.model import Flextok
 
@@ -99,8 +99,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    alone = given.device == "cpu" and given.threads == 1
     torch.set_num_threads(given.threads)
+    alone = is_alone(given.device)
     torch.manual_seed(0)
     tok: Flextok = tokzoo.create_model("flextok_d12_d12", device=given.device).eval()
     with torch.inference_mode(), torch.device(given.device):

@@ -1,9 +1,10 @@
 """Times GPT's sampling at LlamaGen's shapes, and writes each part into eval/results/generator_speed.json.
 
 usage: LLAMAGEN=FOLDER python -m eval.generator_speed batch_1|batch_1_bf16|batch_4|late_b|late_l [--rounds 3]
+           [--threads 1] [--device cpu]
 
 FOLDER holds FoundationVision/LlamaGen at ce98ec4, whose sampler runs on the same tensors. Weights are random, on which
-times do not depend. One thread; the processor's time is the measure.
+times do not depend. Of one thread the processor's time is the measure, else the clock.
 """
 
 import argparse
@@ -16,33 +17,39 @@ import torch
 from tokzoo._files import write_atomically
 from tokzoo.benchmarks import generators
 from tokzoo.benchmarks.machine import machine
+from tokzoo.benchmarks.timing import is_alone
 from tokzoo.generators.gpt.config import on_grid
 
 OUT = Path("eval/results/generator_speed.json")
 PARTS = {
-    "batch_1": lambda rounds: generators.sampling(_small(), 1, device="cpu", rounds=rounds),
-    "batch_1_bf16": lambda rounds: generators.sampling(_small().bfloat16(), 1, device="cpu", rounds=rounds),
-    "batch_4": lambda rounds: generators.sampling(_small(), 4, device="cpu", rounds=rounds),
-    "late_b": lambda rounds: generators.lateness("b", device="cpu", rounds=rounds),
-    "late_l": lambda rounds: generators.lateness("l", device="cpu", rounds=rounds),
+    "batch_1": lambda device, rounds: generators.sampling(_small(device), 1, device=device, rounds=rounds),
+    "batch_1_bf16": lambda device, rounds: generators.sampling(
+        _small(device).bfloat16(), 1, device=device, rounds=rounds
+    ),
+    "batch_4": lambda device, rounds: generators.sampling(_small(device), 4, device=device, rounds=rounds),
+    "late_b": lambda device, rounds: generators.lateness("b", device=device, rounds=rounds),
+    "late_l": lambda device, rounds: generators.lateness("l", device=device, rounds=rounds),
 }
 
 
-def _small() -> generators.Gpt:
-    return generators.speaking(on_grid("b", generators.SIDE))
+def _small(device: str) -> generators.Gpt:
+    return generators.speaking(on_grid("b", generators.SIDE)).to(device)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     with torch.inference_mode():
-        comparison = PARTS[arguments.part](arguments.rounds)
+        comparison = PARTS[arguments.part](arguments.device, arguments.rounds)
     report = json.loads(OUT.read_text()) if OUT.exists() else {}
-    report["what"] = "GPT at LlamaGen's shapes, float32 unless bf16 is said, one thread; medians of rounds in turn"
-    report[arguments.part] = {
+    report["what"] = "GPT at LlamaGen's shapes, float32 unless bf16 is said; medians of rounds in turn"
+    where = f"{arguments.threads}_threads" if arguments.device == "cpu" else arguments.device
+    report[arguments.part if is_alone(arguments.device) else f"{arguments.part}_{where}"] = {
         "command": " ".join(["LLAMAGEN=LlamaGen", "python", "-m", "eval.generator_speed", *sys.argv[1:]]),
         "machine": machine(),
         **comparison.as_data(),

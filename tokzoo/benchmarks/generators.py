@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tokzoo.benchmarks.micro import OURS, Comparison
-from tokzoo.benchmarks.timing import interleaved
+from tokzoo.benchmarks.timing import interleaved, trusted
 from tokzoo.generators.gpt.config import GptConfig, on_grid
 from tokzoo.generators.gpt.model import Gpt
 from tokzoo.generators.gpt.weights import convert
@@ -49,12 +49,12 @@ def sampling(model: Gpt, batch: int, *, device: str, rounds: int) -> Comparison:
         timings = interleaved(calls, rounds=rounds, device=device, memory=False)
     count = model.config.num_tokens
     moved = bytes_of_token(model, 2 * batch, count // 2)
-    share = moved / copy_bandwidth(device) / (timings[OURS].cpu_seconds / count)
-    each = ", ".join(f"{name} {count / timing.cpu_seconds:.2f}" for name, timing in timings.items())
+    share = moved / copy_bandwidth(device) / (trusted(timings[OURS], device) / count)
+    each = ", ".join(f"{name} {count / trusted(timing, device):.2f}" for name, timing in timings.items())
     return Comparison(
         setting=f"GPT-B, {str(model.dtype).removeprefix('torch.')}, batch {batch}, guided, {count} tokens",
         timings=timings,
-        note=f"tokens a second of processor time and sample: {each}; {100 * share:.0f} % of the copy bound{note}",
+        note=f"tokens a second and sample: {each}; {100 * share:.0f} % of the copy bound{note}",
     )
 
 
@@ -80,13 +80,12 @@ def lateness(size: str = "b", *, device: str, rounds: int) -> Comparison:
         timings = interleaved(
             {OURS: step(LATE), f"token {EARLY}": step(EARLY)}, rounds=5 * rounds, device=device, memory=False
         )
-    ratio = timings[OURS].cpu_seconds / timings[f"token {EARLY}"].cpu_seconds
-    moved = bytes_of_token(model, 1, LATE)
-    share = moved / copy_bandwidth(device) / timings[OURS].cpu_seconds
+    late, early = (trusted(timings[name], device) for name in (OURS, f"token {EARLY}"))
+    share = bytes_of_token(model, 1, LATE) / copy_bandwidth(device) / late
     return Comparison(
         setting=f"GPT-{size.upper()}, batch 1, unguided, token {LATE} beside token {EARLY}",
         timings=timings,
-        note=f"it takes {ratio:.2f}x the processor time of token {EARLY}; {100 * share:.0f} % of the copy bound",
+        note=f"it takes {late / early:.2f}x the time of token {EARLY}; {100 * share:.0f} % of the copy bound",
     )
 
 
@@ -108,11 +107,11 @@ def bytes_of_token(model: Gpt, rows: int, seen: int) -> int:
 
 
 def copy_bandwidth(device: str) -> float:
-    """Bytes a second of processor time that a copy moves, read and written."""
+    """Bytes a second that a copy moves, read and written."""
     source = torch.randn(COPIED, device=device)
     target = torch.empty_like(source)
     timing = interleaved({OURS: lambda: target.copy_(source)}, rounds=5, device=device, memory=False)[OURS]
-    return 2 * source.numel() * source.element_size() / timing.cpu_seconds
+    return 2 * source.numel() * source.element_size() / trusted(timing, device)
 
 
 # --- the authors' sampler --------------------------------------------------------------------------------------------

@@ -67,6 +67,16 @@ def cpu_speedup(timings: Mapping[str, Timing], of: str, over: str) -> float:
     return timings[over].cpu_seconds / timings[of].cpu_seconds
 
 
+def is_alone(device: torch.device | str) -> bool:
+    """Whether one thread of this processor does all the work, so that its own time says what the work costs."""
+    return torch.device(device).type == "cpu" and torch.get_num_threads() == 1
+
+
+def trusted(timing: Timing, device: torch.device | str) -> float:
+    """Seconds that a call takes: of the processor where one thread does all, else by the clock."""
+    return timing.cpu_seconds if is_alone(device) else timing.seconds
+
+
 def peak_bytes(call: Call, device: torch.device | str = "cpu") -> int | None:
     """Most bytes of tensors alive at once during a call, beyond those before it; None where it cannot be told.
 
