@@ -129,12 +129,11 @@ class Pipeline:
         knobs = {**self.generator.sampling, **options}
         if "given" in knobs and "given" not in inspect.signature(self.generator.sample).parameters:
             raise TypeError(f"{type(self.generator).__name__} makes all tokens anew: it takes no given=")
-        given = knobs.pop("given", None)
+        each = {name: knobs.pop(name) for name in ("given", "layouts") if _one_for_each(knobs.get(name), count)}
         with tqdm(total=count, unit="image", disable=not progress) as bar:
             for start in range(0, count, batch_size):
                 part = slice(start, start + batch_size)
-                if given is not None:
-                    knobs["given"] = given if len(given) == 1 else given[part]
+                knobs |= {name: value[part] for name, value in each.items()}
                 yield self.generator.sample(part_of(condition, part), generator=noise, **knobs)
                 bar.update(min(batch_size, count - start))
 
@@ -182,6 +181,12 @@ def pipeline(name: str | Path, *, tokenizer: "str | Path | VisualTokenizer | Non
     if not isinstance(tokenizer, VisualTokenizer):
         tokenizer = hub.from_pretrained(tokenizer, **options)
     return Pipeline(generator, tokenizer)
+
+
+def _one_for_each(value: Any, count: int) -> bool:
+    """Whether an option, Tokens or layouts (B, N, 5), holds one for each of `count` samples."""
+    batched = isinstance(value, Tokens) or (isinstance(value, Tensor) and value.ndim == 3)
+    return batched and len(value) == count
 
 
 def write_samples(images: Tensor, names: Sequence[str], folder: Path) -> Path:

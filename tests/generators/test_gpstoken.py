@@ -2,15 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+import tokzoo
+from tests.helpers import tiny
 from tokzoo import _state
 from tokzoo.diffusion.stochastic import stochastic
 from tokzoo.generators.gpstoken.config import TINY
+from tokzoo.generators.gpstoken.flow import Way
+from tokzoo.generators.gpstoken.layouts import LayoutBank, LayoutFlow, points_of
 from tokzoo.generators.gpstoken.model import GpsSit
+from tokzoo.layers.gaussians import REACH, region_gaussians
+from tokzoo.layers.partition import partition
 from tokzoo.registry import architectures, load_object
 from tokzoo.tokens import Gaussians, Tokens
 
@@ -22,9 +29,9 @@ def some_layouts(count: int = 2, number: int = 6) -> torch.Tensor:
     return torch.cat([unit[..., :2] * 0.3 + 0.1, unit[..., 2:3] * 0, unit[..., 3:] * 2 - 1], dim=-1)
 
 
-def some_model(*, trained: bool = True) -> GpsSit:
+def some_model(*, trained: bool = True, layout_depth: int = 0) -> GpsSit:
     torch.manual_seed(0)
-    model = GpsSit(TINY).eval()
+    model = GpsSit(replace(TINY, layout_depth=layout_depth, layout_width=16, layout_heads=2)).eval()
     if trained:  # fresh ones say 0
         for value in model.parameters():
             torch.nn.init.normal_(value, std=0.1)
@@ -110,8 +117,22 @@ def test_it_learns_one_batch() -> None:
 
 def test_bad_requests_are_refused_by_name() -> None:
     model = some_model()
-    with pytest.raises(ValueError, match=r"needs layouts=, \(2, 6, 5\)"):
+    with pytest.raises(ValueError, match=r"has no layout stage, so it needs layouts=, \(2, 6, 5\)"):
         model.sample([1, 2])
+    for number in (0, 7):
+        with pytest.raises(ValueError, match=f"num_tokens must be 1 to 6; got {number}"):
+            some_model(layout_depth=1).sample([1, 2], num_tokens=number)
+    with pytest.raises(ValueError, match="num_tokens=4, but the layouts are of 6"):
+        model.sample([1, 2], layouts=some_layouts(), num_tokens=4)
+    with pytest.raises(ValueError, match=r"labels must be 0 to 9; got \[10\]"):
+        some_model(layout_depth=1).sample([1, 10])
+    tokens = Tokens(layout=Gaussians(6), latents=torch.zeros(2, 6, 4), geometry=some_layouts())
+    with pytest.raises(ValueError, match="give layouts= or regions="):
+        model.loss(tokens, [1, 2])
+    with pytest.raises(ValueError, match=r"layouts must be \(2, 6, 5\), as the tokens; got \(2, 5, 5\)"):
+        model.loss(tokens, [1, 2], layouts=some_layouts(number=5))
+    with pytest.raises(ValueError, match="build it with image_size=16"):
+        tokzoo.create_model("gpstoken_sit_nano", tokenizer=tiny("gpstoken"), num_tokens=6)
     with pytest.raises(ValueError, match=r"layouts must be \(N, 5\) or \(3, N, 5\)"):
         model.sample([1, 2, 3], layouts=some_layouts())
     with pytest.raises(ValueError, match="method must be"):
@@ -121,3 +142,114 @@ def test_bad_requests_are_refused_by_name() -> None:
     spec = load_object(architectures()["titok_nano"].model)(architectures()["titok_nano"].config).token_spec
     with pytest.raises(ValueError, match="no pair"):
         model.check_pair(spec)
+
+
+# --- layouts ---------------------------------------------------------------------------------------------------------
+
+
+def some_partitions(count: int = 4, number: int = 9) -> torch.Tensor:
+    grey = torch.rand(count, 16, 16, generator=torch.Generator().manual_seed(0))
+    return region_gaussians(partition(grey, number, least_side=2, power=2.5, looked_side=16), (16, 16))
+
+
+def some_flow(layouts: torch.Tensor, **changes: int) -> LayoutFlow:
+    torch.manual_seed(0)
+    points = points_of(layouts, 16).flatten(0, 1)
+    means, deviations = (tuple(each.tolist()) for each in (points.mean(0), points.std(0)))
+    sizes = dict(image_size=16, num_classes=3, width=32, depth=2, num_heads=2) | changes
+    return LayoutFlow(**sizes, means=means, deviations=deviations)
+
+
+def test_a_layout_goes_to_points_and_back_whole() -> None:
+    layouts = some_partitions()
+    flow = some_flow(layouts)
+    near = flow.to_points(layouts) + 0.01 * torch.randn(4, 9, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(flow.to_layouts(near), layouts)
+
+
+def test_whatever_is_drawn_is_a_region_of_the_picture() -> None:
+    flow = some_flow(some_partitions())
+    made = flow.to_layouts(20 * torch.randn(8, 50, 4, generator=torch.Generator().manual_seed(0)))
+    scales, rho, centres = made.split((2, 1, 2), dim=-1)
+    assert float(scales.min()) >= REACH / 16 - 1e-6 and float(scales.max()) <= REACH * 15 / 16 + 1e-6
+    assert float(centres.abs().max()) < 1 and not bool(rho.any())
+    ends = (centres / 2 + 0.5) * 15 + torch.tensor([[-0.5], [0.5]])[:, None, None] * scales / REACH * 16
+    torch.testing.assert_close(ends, ends.round(), atol=1e-4, rtol=0)
+    assert float(ends.min()) > -1e-4 and float(ends.max()) < 15 + 1e-4
+
+
+@torch.no_grad()
+def test_layouts_are_drawn_in_no_order() -> None:
+    flow = some_flow(some_partitions()).double()
+    for value in flow.parameters():
+        torch.nn.init.normal_(value, std=0.1)
+    noise = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(1))
+    order, way = torch.randperm(9, generator=torch.Generator().manual_seed(2)), Way(num_steps=4, method="heun")
+    given = (torch.tensor([0, 1]), lambda classes: torch.full_like(classes, 2), way)
+    one, other = flow.sample(noise, *given), flow.sample(noise[:, order], *given)
+    assert torch.equal(other, one[:, order]) and not torch.equal(other, one)
+
+
+def test_layouts_of_two_classes_are_learned_and_told_apart() -> None:
+    rows, columns = (
+        region_gaussians(torch.tensor([box(number) for number in range(4)]), (16, 16))
+        for box in (lambda n: (0, 4 * n, 15, 4 * n + 3), lambda n: (4 * n, 0, 4 * n + 3, 15))
+    )
+    layouts = torch.stack([rows, columns])
+    flow, generator = some_flow(layouts), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=3e-3)
+    classes = torch.arange(2).repeat(32)
+    for _ in range(160):
+        loss = flow.loss(layouts[classes], classes, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    noise = torch.randn(40, 4, 4, generator=generator)
+    asked = torch.arange(2).repeat_interleave(20)
+    with torch.no_grad():
+        made = flow.sample(noise, asked, lambda classes: classes, Way(num_steps=20, method="heun"))
+    wide = made[..., 0] > made[..., 1]
+    assert float(wide[:20].float().mean()) > 0.95 and float(wide[20:].float().mean()) < 0.05
+    middles = made[:20, :, 4].sort(dim=1).values
+    assert float((middles - layouts[0, :, 4]).abs().mean()) < 0.2  # each row once, not one of them four times
+
+
+def test_labels_alone_give_layouts_and_textures() -> None:
+    model, generator = some_model(layout_depth=1), torch.Generator()
+    options = dict(num_samples=2, method="euler", num_steps=3, generator=generator)
+    both = model.sample([1, 2], **options)
+    assert both.geometry.shape == (4, 6, 5) and both.layout == Gaussians(6)
+    assert model.sample([1], num_tokens=3, **options).layout == Gaussians(3)
+    generator.manual_seed(0)
+    one = model.sample([1, 2], layouts=some_layouts(1)[0], **options)
+    generator.manual_seed(0)
+    assert torch.equal(GpsSit.sample(model, [1, 2], layouts=some_layouts(1), **options).latents, one.latents)
+
+
+def test_both_stages_learn_from_one_loss() -> None:
+    model = some_model(layout_depth=1)
+    tokens = Tokens(layout=Gaussians(6), latents=torch.zeros(2, 6, 4), geometry=some_layouts() + 0.1)
+    model.loss(tokens, [1, 2], layouts=some_layouts(), label_dropout=0.1).backward()
+    assert all(value.grad is not None and bool(value.grad.any()) for value in model.velocity.blocks.parameters())
+    assert all(
+        value.grad is not None and bool(value.grad.any()) for value in model.layouts.velocity.blocks.parameters()
+    )
+
+
+def test_a_bank_gives_each_sample_a_layout_of_its_class(tmp_path: Path) -> None:
+    held = {name: torch.full((3, 6, 5), 0.1 * (number + 1)) for number, name in enumerate(("cat", "ant"))}
+    bank = LayoutBank.read(LayoutBank(held).save(tmp_path / "bank.safetensors"))
+    assert list(bank.layouts) == ["cat", "ant"]
+    labels = torch.tensor([0, 1, 1])
+    assert bank.draw(labels, (), None)[:, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.2])
+    assert bank.draw(labels, ("ant", "cat"), None)[:, 0, 0].tolist() == pytest.approx([0.2, 0.1, 0.1])
+    model = some_model(trained=False)
+    made = model.sample([0, 1], layouts=bank, noise=torch.zeros(2, 6, 9), method="euler", num_steps=1)
+    torch.testing.assert_close(made.geometry[:, 0, 3], torch.tensor([0.2, 0.3]))  # 0.1 is the mean change
+    with pytest.raises(ValueError, match="no layouts of class '2'; of cat, ant it does"):
+        bank.draw(torch.tensor([2]), (), None)
+    with pytest.raises(ValueError, match="a bank holds layouts"):
+        LayoutBank({"cat": torch.zeros(0, 6, 5)})
+    (tmp_path / "pickle").write_bytes(b"no bank")
+    with pytest.raises(ValueError, match="is no bank of layouts"):
+        LayoutBank.read(tmp_path / "pickle")

@@ -80,22 +80,23 @@ def test_variants_are_the_photos_mirrored_and_cropped_and_held_out_ones_are_not_
     learned, kept = split(photos.labels, 0.1, 0)
     assert data.classes == ("blue", "green") == classes_of(cache[1])
     assert len(kept) == 6 and len(data) == 54 == len(learned) and not set(kept) & set(learned)
-    assert data.indices.shape == (3, 54, 4)
+    indices = data.learned.tokens.indices.view(3, 54, 4)
+    assert data.learned.prepared == {}
     images = tok.preprocess([photos[index] for index in learned[:4]])
-    assert torch.equal(data.indices[0, :4], tok.encode(images).indices)
-    assert torch.equal(data.indices[1, :4], tok.encode(images.flip(-1)).indices)
-    assert not torch.equal(data.indices[2], data.indices[0])
+    assert torch.equal(indices[0, :4], tok.encode(images).indices)
+    assert torch.equal(indices[1, :4], tok.encode(images.flip(-1)).indices)
+    assert not torch.equal(indices[2], indices[0])
     images = tok.preprocess([photos[index] for index in kept])
-    assert torch.equal(data.held_out.indices, tok.encode(images).indices)
+    assert torch.equal(data.held_out.tokens.indices, tok.encode(images).indices)
 
 
 def test_a_batch_is_a_function_of_seed_and_step_and_an_epoch_shows_every_photo(cache: tuple[Path, Path]) -> None:
     data = CachedTokens.read(cache[1], tokzoo.from_pretrained(cache[0]))
-    tokens, labels = data.batch(3, seed=1, batch_size=18)
-    again, _ = data.batch(3, seed=1, batch_size=18)
+    tokens, labels, _ = data.batch(3, seed=1, batch_size=18)
+    again, _, _ = data.batch(3, seed=1, batch_size=18)
     assert torch.equal(tokens.indices, again.indices) and tokens.levels == (16,)
     epoch = torch.cat([data.batch(step, seed=1, batch_size=18)[1] for step in range(3)])
-    assert torch.bincount(epoch).tolist() == torch.bincount(data.labels).tolist()
+    assert torch.bincount(epoch).tolist() == torch.bincount(data.learned.labels[:54]).tolist()
     assert len(labels) == 18
 
 
@@ -149,6 +150,28 @@ def test_tokens_of_several_codes_are_learned_from_the_cache(cache: tuple[Path, P
     assert held_out[8] < held_out[4]
     made = tokzoo.pipeline(final).tokens("green", seed=0)
     assert made.levels == (8, 8) and made.indices.shape == (1, 64, 2)
+
+
+def test_layouts_and_textures_are_learned_from_one_cache(cache: tuple[Path, Path], tmp_path: Path) -> None:
+    photos = ImageFolder(cache[1].parent / "photos")
+    tiny("gpstoken").save_pretrained(tmp_path / "tok")
+    tok = tokzoo.from_pretrained(tmp_path / "tok")
+    tokenize(tok, photos, tmp_path / "tokens", variants=2, held_out=0.1, num_tokens=4)
+    held_out = CachedTokens.read(tmp_path / "tokens", tok).held_out
+    again = tok.encode(tok.preprocess([photos[row] for row in split(photos.labels, 0.1, 0)[1]]), **held_out.prepared)
+    torch.testing.assert_close(held_out.tokens.geometry, again.geometry)
+    sizes = dict(num_tokens=4, image_size=16, width=16, depth=1, num_heads=2)
+    model = {"name": "gpstoken_sit_nano", **sizes, "layout_width": 16, "layout_depth": 1}
+    run = config((tmp_path / "tok", tmp_path / "tokens"), tmp_path / "run", model=model, eval_every=6)
+    final = train(run)
+    losses = rows(tmp_path / "run", "val_loss")
+    assert losses[12] < losses[6]
+    pipe = tokzoo.pipeline(final)
+    assert pipe.generator.config.means != (0.0,) * 9 and pipe.generator.layouts.means[0] < 0  # logarithms of scales
+    made = pipe.tokens("green", num_samples=2, num_steps=3, seed=0)
+    assert made.geometry.shape == (2, 4, 5) and pipe("blue", num_steps=3).shape == (1, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"a Titok.* cuts no photo into regions: it takes no num_tokens=4"):
+        tokenize(tokzoo.from_pretrained(cache[0]), photos, tmp_path / "other", num_tokens=4)
 
 
 def test_a_generator_of_other_tokens_lends_all_but_the_codes(cache: tuple[Path, Path], tmp_path: Path) -> None:

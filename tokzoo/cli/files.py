@@ -67,6 +67,7 @@ def tokenize(
     label_column: str = "label",
     variants: int = 8,
     held_out: float = 0.05,
+    num_tokens: int | None = None,
     seed: int = 0,
     device: str = "cpu",
 ) -> None:
@@ -80,6 +81,7 @@ def tokenize(
         label_column: of the manifest.
         variants: of each photo: its centre square, its mirror, then random crops.
         held_out: share of each class to score on.
+        num_tokens: regions that a GPSToken cuts each photo into; by default as its config has it.
         seed: decides what is held out and how photos are cropped.
         device: torch device.
     """
@@ -89,9 +91,41 @@ def tokenize(
 
     tok = hub.from_pretrained(tokenizer, device=device)
     listed = ImageFolder(photos, where=_columns(where or []), label_column=label_column)
-    written = write(tok, listed, Path(out), variants=variants, held_out=held_out, seed=seed)
+    options = dict(variants=variants, held_out=held_out, seed=seed, num_tokens=num_tokens)
+    written = write(tok, listed, Path(out), **options)
     classes = len(set(listed.labels or []))
     print(f"{len(listed)} photos of {classes} classes in {variants} variants: {len(written)} files in {out}")
+
+
+def layouts(
+    photos: str,
+    tokenizer: str = "gpstoken_m128",
+    out: str = "layouts.safetensors",
+    where: list[str] | None = None,
+    label_column: str = "label",
+    num_tokens: int | None = None,
+    per_class: int = 100,
+    seed: int = 0,
+) -> None:
+    """Cut labelled photos into the regions of a GPSToken, for a generator to draw its layouts from.
+
+    Args:
+        photos: folder, zip or tars of photos; labels are a manifest's, or the names of folders.
+        tokenizer: a registered name: its sizes decide, its weights are not needed.
+        out: safetensors file to write.
+        where: take only rows of the manifest with one of these values in a column: COLUMN=VALUE|VALUE.
+        label_column: of the manifest.
+        num_tokens: regions of each photo; by default as the tokenizer's config has it.
+        per_class: photos of each class, at most.
+        seed: decides which.
+    """
+    from tokzoo.data.layouts import layouts_of
+    from tokzoo.data.readers import ImageFolder
+
+    listed = ImageFolder(photos, where=_columns(where or []), label_column=label_column)
+    bank = layouts_of(listed, tokenizer, num_tokens=num_tokens, per_class=per_class, seed=seed)
+    count = sum(len(each) for each in bank.layouts.values())
+    print(f"{count} layouts of {len(bank.layouts)} classes in {bank.save(Path(out))}")
 
 
 def _columns(conditions: list[str]) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """`tokzoo generate`: images of labels, by a generator and its tokenizer."""
 
 from pathlib import Path
+from typing import Any
 
 DEFAULT_PAIR = "gpt_nano.titok_nano-photos64"
 
@@ -17,6 +18,7 @@ def generate(
     top_p: float | None = None,
     num_tokens: int | None = None,
     num_steps: int | None = None,
+    layouts: str | None = None,
     seed: int = 0,
     batch_size: int = 64,
     device: str = "cpu",
@@ -35,6 +37,7 @@ def generate(
         top_p: of the likeliest tokens of so much probability only.
         num_tokens: how many to make, where the tokenizer decodes fewer.
         num_steps: forward passes, of generators that make many tokens at a time.
+        layouts: of GPSToken: a file of `tokzoo layouts` to draw from, in place of a layout stage.
         seed: decides the images.
         batch_size: images at once.
         device: torch device.
@@ -48,6 +51,10 @@ def generate(
     knobs = dict(
         guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p, num_tokens=num_tokens, num_steps=num_steps
     )
-    chosen = {name: value for name, value in knobs.items() if value is not None}
+    chosen: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
+    if layouts is not None:
+        from tokzoo.generators.gpstoken.layouts import LayoutBank
+
+        chosen["layouts"] = LayoutBank.read(layouts)
     images = pipe(asked, num_samples=num_samples, seed=seed, batch_size=batch_size, progress=True, **chosen)
     print(f"{len(images)} images; look at {write_samples(images, asked, Path(out))}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from tokzoo._memory import keep_freed_memory
 from tokzoo.cli import checks, commands, evaluate, files, generation
 from tokzoo.training.config import TrainConfig
 
@@ -19,6 +20,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "encode": files.encode,
     "decode": files.decode,
     "tokenize": files.tokenize,
+    "layouts": files.layouts,
     "generate": generation.generate,
     "compare": commands.compare,
     "eval": evaluate.evaluate,
@@ -68,6 +70,7 @@ def _help_of(docstring: str, parameter: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0, 1 for an error that was explained, 2 for a wrong option."""
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     parser = build_parser()

@@ -1,28 +1,33 @@
 """A labelled set of photos as tokens: encoded once, to train generators from.
 
 A folder holds `held_out.tkz` and shards `train-000.tkz` ...: each shard is one variant of all photos to learn from, in
-the same order, labelled with their classes; the first is their centre squares, others are crops and mirrored.
+the same order, labelled with their classes; the first is their centre squares, others are crops and mirrored. Where
+the tokenizer prepares something before it encodes, such as regions, `train-000.safetensors` beside it holds that.
 
 V variants, N photos, L tokens, B batch.
 """
 
+import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from tokzoo import token_files
+from tokzoo._files import replace_atomically
 from tokzoo.data.batches import Chosen, TrainingImages, evaluation_images, shown, to_images
 from tokzoo.data.readers import ImageFolder
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokens import Tokens
 
-HELD_OUT, SHARD = "held_out.tkz", "train-{:03}.tkz"
+HELD_OUT, SHARD, PREPARED = "held_out.tkz", "train-{:03}.tkz", ".safetensors"
 
 
 def tokenize(
@@ -34,11 +39,12 @@ def tokenize(
     held_out: float = 0.05,
     seed: int = 0,
     batch_size: int = 64,
+    num_tokens: int | None = None,
 ) -> list[Path]:
-    """Writes the shards that are not there yet; returns all files.
+    """Writes the shards that are not there yet; returns all files of tokens.
 
     Args:
-        tok: with discrete tokens.
+        tok: with its weights.
         photos: with labels.
         folder: to write to.
         variants: V; the first is the centre square, the second its mirror, others crops as training of tokenizers
@@ -46,28 +52,31 @@ def tokenize(
         held_out: share of the photos of every class to score on.
         seed: decides what is held out, and the crops.
         batch_size: photos at once.
+        num_tokens: of each photo, where the tokenizer cuts it into as many regions as it is told to.
 
     Raises:
-        ValueError: photos without labels, continuous tokens, no variant, or a share that leaves no photo.
+        ValueError: photos without labels, no variant, a share that leaves no photo, or a number of tokens that the
+            tokenizer does not take.
     """
     if photos.labels is None:
         raise ValueError(f"{photos.path} has no labels: they are a manifest's, or the names of folders")
-    if tok.token_spec.levels is None:
-        raise ValueError("this tokenizer's tokens are continuous; generators of discrete tokens cannot learn them")
+    if num_tokens is not None and "num_tokens" not in inspect.signature(tok.prepare).parameters:
+        raise ValueError(f"a {type(tok).__name__} cuts no photo into regions: it takes no num_tokens={num_tokens}")
     if variants < 1 or not 0 < held_out < 1:
         raise ValueError(f"variants must be at least 1, held_out between 0 and 1; got {variants} and {held_out}")
     learned, kept = split(photos.labels, held_out, seed)
     folder.mkdir(parents=True, exist_ok=True)
     names = [folder / HELD_OUT, *(folder / SHARD.format(number) for number in range(variants))]
     scored, source = Chosen(photos, kept), Chosen(photos, learned)
+    options: dict[str, Any] = {} if num_tokens is None else {"num_tokens": num_tokens}
     views = Views(source, tok.image_size, seed=seed, batch_size=batch_size)
     for number, file in enumerate(tqdm(names, desc="encoding", unit="shard")):
         if file.is_file():
             continue
         if number == 0:
-            _write(tok, _parts(evaluation_images(scored, tok.image_size), batch_size), scored, file)
+            _write(tok, _parts(evaluation_images(scored, tok.image_size), batch_size), scored, file, options)
         else:
-            _write(tok, views.of(number - 1), source, file)
+            _write(tok, views.of(number - 1), source, file, options)
     return names
 
 
@@ -112,11 +121,39 @@ def _parts(images: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def _write(tok: VisualTokenizer, images: Iterator[Tensor], photos: Chosen, file: Path) -> None:
+def _write(tok: VisualTokenizer, images: Iterator[Tensor], photos: Chosen, file: Path, options: dict[str, Any]) -> None:
     assert photos.labels is not None
-    parts = [tok.encode(batch.to(tok.device)).to("cpu") for batch in images]
+    parts, beside = [], []
+    for batch in images:
+        prepared = tok.prepare(batch.to(tok.device), **options)
+        parts.append(tok.encode(batch.to(tok.device), **prepared).to("cpu"))
+        beside.append({name: value.cpu() for name, value in prepared.items()})
+    if beside[0]:
+        with replace_atomically(file.with_suffix(PREPARED)) as temporary:  # first, as the tokens say that all is there
+            save_file({name: torch.cat([part[name] for part in beside]) for name in beside[0]}, temporary)
     names = [token_files.safe_label(label) for label in photos.labels]
     token_files.save(token_files.cat(parts), file, tokenizer=tok, labels=names)
+
+
+class Shard(NamedTuple):
+    """Tokens of labelled photos, and by name what the tokenizer prepared of them, (B, ...) each.
+
+    `labels` int64 (B,) are numbers of classes.
+    """
+
+    tokens: Tokens
+    labels: Tensor
+    prepared: dict[str, Tensor]
+
+    def rows(self, chosen: slice | Tensor) -> "Shard":
+        """Some of the photos."""
+        prepared = {name: value[chosen] for name, value in self.prepared.items()}
+        return Shard(self.tokens[chosen], self.labels[chosen], prepared)
+
+    def to(self, device: torch.device) -> "Shard":
+        """Moves every tensor."""
+        prepared = {name: value.to(device) for name, value in self.prepared.items()}
+        return Shard(self.tokens.to(device), self.labels.to(device), prepared)
 
 
 @dataclass(frozen=True)
@@ -124,18 +161,15 @@ class CachedTokens:
     """Tokens of a labelled set in memory.
 
     Attributes:
-        indices: of the photos to learn from, (V, N, L) or (V, N, L, D).
-        labels: their classes, int64 (N,), as numbers in `classes`.
-        like: tokens without samples, of which batches have layout, levels and extent.
-        held_out, held_out_labels: what to score on.
+        learned: the photos to learn from, V * N, one variant of all after the other.
+        variants: V.
+        held_out: what to score on.
         classes: names, in the order of the photos.
     """
 
-    indices: Tensor
-    labels: Tensor
-    like: Tokens
-    held_out: Tokens
-    held_out_labels: Tensor
+    learned: Shard
+    variants: int
+    held_out: Shard
     classes: tuple[str, ...]
 
     @classmethod
@@ -149,28 +183,31 @@ class CachedTokens:
         files = sorted(folder.glob(SHARD.format(0).replace("000", "*")))
         if not files or not (folder / HELD_OUT).is_file():
             raise FileNotFoundError(f"{folder} holds no tokens; tokzoo tokenize PHOTOS --out {folder} writes them")
-        tokens, names = zip(*(_read(file, tok) for file in files), strict=True)
-        if any(other != names[0] for other in names[1:]):
+        classes = classes_of(folder)
+        shards, held_out = [_read(file, tok, classes) for file in files], _read(folder / HELD_OUT, tok, classes)
+        unlike = any(not torch.equal(other.labels, shards[0].labels) for other in shards[1:])
+        if unlike or bool((held_out.labels < 0).any()):
             raise ValueError(f"the shards of {folder} are of unlike photos; write them again into an empty folder")
-        held_out, held_out_names = _read(folder / HELD_OUT, tok)
-        classes = tuple(dict.fromkeys(names[0]))
-        return cls(
-            indices=torch.stack([part.indices for part in tokens]),
-            labels=torch.tensor([classes.index(name) for name in names[0]]),
-            like=tokens[0][:0],
-            held_out=held_out,
-            held_out_labels=torch.tensor([classes.index(name) for name in held_out_names]),
-            classes=classes,
+        learned = Shard(
+            Tokens.cat([shard.tokens for shard in shards]),
+            torch.cat([shard.labels for shard in shards]),
+            {name: torch.cat([shard.prepared[name] for shard in shards]) for name in shards[0].prepared},
         )
+        return cls(learned=learned, variants=len(files), held_out=held_out, classes=classes)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.learned.labels) // self.variants
 
-    def batch(self, step: int, *, seed: int, batch_size: int) -> tuple[Tokens, Tensor]:
-        """Tokens and labels (B,) of one step, each photo in a variant drawn from (seed, step)."""
+    def batch(self, step: int, *, seed: int, batch_size: int) -> Shard:
+        """What one step learns from, each photo in a variant drawn from (seed, step)."""
         rows = torch.tensor(shown(len(self), step, seed=seed, batch_size=batch_size))
-        drawn = np.random.default_rng((seed, step, 2)).integers(len(self.indices), size=batch_size)
-        return replace(self.like, indices=self.indices[torch.from_numpy(drawn), rows]), self.labels[rows]
+        drawn = np.random.default_rng((seed, step, 2)).integers(self.variants, size=batch_size)
+        return self.learned.rows(torch.from_numpy(drawn) * len(self) + rows)
+
+
+def first_shard(folder: Path, tok: VisualTokenizer) -> Shard:
+    """The centre squares to learn from, in a folder that `tokenize` wrote with the same tokenizer."""
+    return _read(folder / SHARD.format(0), tok, classes_of(folder))
 
 
 def classes_of(folder: Path) -> tuple[str, ...]:
@@ -182,7 +219,12 @@ def classes_of(folder: Path) -> tuple[str, ...]:
         return tuple(dict.fromkeys(str(label) for label in opened.labels()))
 
 
-def _read(file: Path, tok: VisualTokenizer) -> tuple[Tokens, list[str]]:
+def _read(file: Path, tok: VisualTokenizer, classes: tuple[str, ...]) -> Shard:
+    """A file of tokens and what lies beside it; labels that are no class are -1."""
+    numbers = {name: number for number, name in enumerate(classes)}
     with token_files.TokenFile(file) as opened:
         opened.check(tok)
-        return opened[:], [str(label) for label in opened.labels()]
+        labels = torch.tensor([numbers.get(str(label), -1) for label in opened.labels()])
+        tokens = opened[:]
+    beside = file.with_suffix(PREPARED)
+    return Shard(tokens, labels, load_file(beside) if beside.is_file() else {})

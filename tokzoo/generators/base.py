@@ -19,6 +19,8 @@ class Generator(nn.Module):
     whether there is a class of its own for no condition at all, which guidance needs.
     """
 
+    reads: tuple[str, ...] = ()  # what `loss` is given of what the tokenizer prepares, by name
+
     def __init__(self, config: Any):
         super().__init__()
         self.config = config
@@ -57,6 +59,9 @@ class Generator(nn.Module):
         """Learns whose tokens it makes. Raises ValueError unless they fit."""
         self.check_pair(tok.token_spec)
         self.tokenizer = tok.name
+
+    def read_scale(self, tokens: Tokens, **given: Tensor) -> None:
+        """Learns of samples, before training, what a continuous generator standardises by; most know by `TokenSpec`."""
 
     # the public door
 

@@ -24,10 +24,19 @@ class Likelihood(Objective):
         self.how, self.steps = how, steps
 
     def forward(  # type: ignore[override]
-        self, model: nn.Module, tokens: Tokens, labels: Tensor, step: int, generator: torch.Generator
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        labels: Tensor,
+        step: int,
+        generator: torch.Generator,
+        given: dict[str, Tensor],
     ) -> Losses:
-        """Tokens of B samples and their labels (B,) -> the loss. All chance is from `generator`, dropout's too."""
-        options: dict[str, Any] = {"label_dropout": self.how.label_dropout}
+        """Tokens of B samples and their labels (B,) -> the loss. All chance is from `generator`, dropout's too.
+
+        `given` is what else the model reads, by name.
+        """
+        options: dict[str, Any] = {"label_dropout": self.how.label_dropout, **given}
         if isinstance(getattr(model, "module", model), Rar):  # DDP wraps in `module`
             options["random_orders"] = self.random_orders(step)
         device = generator.device

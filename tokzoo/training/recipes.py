@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tokzoo import _state, hub
-from tokzoo.data.tokens import classes_of
+from tokzoo.data.tokens import classes_of, first_shard
 from tokzoo.generators.base import Generator
 from tokzoo.tokenizers.base import VisualTokenizer
 from tokzoo.tokenizers.flextok.model import Flextok
@@ -71,6 +71,9 @@ def build_generator(config: TrainConfig) -> Generator:
     if config.init is None:
         known = {"num_classes": len(classes), **config.overrides}
         model: Any = hub.create_model(str(config.model), tokenizer=tok, **known)
+        if model.levels is None:
+            shard = first_shard(Path(config.data), tok)
+            model.read_scale(shard.tokens, **{name: shard.prepared[name] for name in model.reads})
     else:
         model = hub.from_pretrained(config.init, **config.overrides)
         model.read_tokenizer(tok)

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tokzoo import hub
-from tokzoo.data.tokens import CachedTokens
+from tokzoo.data.tokens import CachedTokens, Shard
 from tokzoo.generators.base import Generator
-from tokzoo.tokens import Tokens
 from tokzoo.training.config import TrainConfig
 from tokzoo.training.objectives import Losses
 from tokzoo.training.work import Work, hash_of
@@ -26,14 +25,14 @@ class TokenWork(Work):
         model.classes = data.classes
         return data
 
-    def batch(self, number: int) -> tuple[Tokens, Tensor]:
+    def batch(self, number: int) -> Shard:
         return self.data.batch(number, seed=self.config.seed, batch_size=self.config.batch_size)
 
     def losses(self, model: nn.Module, batch: Any, step: int, generator: torch.Generator) -> Losses:
-        tokens, labels = batch
-        device = self.accelerator.device
+        tokens, labels, prepared = batch.to(self.accelerator.device)
+        given = {name: prepared[name] for name in self.model.reads}
         with self.accelerator.autocast():
-            losses: Losses = self.objective(model, tokens.to(device), labels.to(device), step, generator)
+            losses: Losses = self.objective(model, tokens, labels, step, generator, given)
         return losses
 
     @torch.no_grad()
@@ -41,8 +40,9 @@ class TokenWork(Work):
         """The loss on held-out tokens: of an autoregressive model, nats a token."""
         device, total = self.accelerator.device, 0.0
         generator = torch.Generator(device).manual_seed(hash_of(self.config.seed))
-        tokens, labels = self.data.held_out.to(device), self.data.held_out_labels.to(device)
-        for start in range(0, len(labels), self.config.batch_size):
-            part = slice(start, start + self.config.batch_size)
-            total += float(self.model.loss(tokens[part], labels[part], generator=generator)) * len(labels[part])
-        return {"val_loss": total / len(labels)}
+        held_out, size = self.data.held_out.to(device), self.config.batch_size
+        for start in range(0, len(held_out.labels), size):
+            tokens, labels, prepared = held_out.rows(slice(start, start + size))
+            given = {name: prepared[name] for name in self.model.reads}
+            total += float(self.model.loss(tokens, labels, generator=generator, **given)) * len(labels)
+        return {"val_loss": total / len(held_out.labels)}

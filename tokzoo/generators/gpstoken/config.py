@@ -12,6 +12,9 @@ class GpsSitConfig:
         means, deviations: of the 5 changes of a Gaussian and the features, by which they are standardised.
         null_class: whether "no class" is a class of its own.
         width, depth, num_heads: of the transformer.
+        layout_depth: of the one that draws layouts; 0: there is none, and layouts are given.
+        layout_width, layout_heads: of the same.
+        layout_means, layout_deviations: of the logarithms of a layout's scales, and its centres.
     """
 
     num_tokens: int = 128
@@ -24,6 +27,11 @@ class GpsSitConfig:
     width: int = 1152
     depth: int = 28
     num_heads: int = 16
+    layout_depth: int = 0
+    layout_width: int = 0
+    layout_heads: int = 1
+    layout_means: tuple[float, ...] = (0.0,) * 4
+    layout_deviations: tuple[float, ...] = (1.0,) * 4
 
     @property
     def channels(self) -> int:
@@ -42,6 +50,17 @@ GPSTOKEN_SIT_XL = GpsSitConfig(
         *(2.7334, 2.6400, 2.7963, 2.9325, 2.8337, 2.8269, 3.1082, 3.1412),
         *(2.8038, 2.6501, 2.6163, 2.4718, 2.6958, 2.8157, 2.4744, 2.8200),
     ),
+)
+GPSTOKEN_SIT_NANO = GpsSitConfig(  # ours, for 32 of the Gaussians of gpstoken_nano
+    num_tokens=32,
+    image_size=64,
+    num_classes=19,
+    width=64,
+    depth=3,
+    num_heads=4,
+    layout_depth=2,
+    layout_width=40,
+    layout_heads=2,
 )
 TINY = GpsSitConfig(
     num_tokens=6,

@@ -35,19 +35,17 @@ class ModulatedBlock(nn.Module):
 
 
 class TokenVelocity(nn.Module):
-    """Velocity of tokens, given a class and the layout that they start from. SiT, arXiv:2401.08740; GPSToken.
+    """Velocity of tokens in no order, given a class. SiT, arXiv:2401.08740.
 
-    A token knows its place only through its layout, the initial Gaussian; tokens are in no order. It also gives as many
-    channels again, which were to be a variance and are not used.
+    It also gives as many channels again, which were to be a variance and are not used.
 
     Shapes:
-        place (B, N, C), times (B,) from 0, noise, to 1, classes int64 (B,), layout (B, N, 5) -> (B, N, C)
+        place (B, N, C), times (B,) from 0, noise, to 1, classes int64 (B,) -> (B, N, C)
     """
 
     def __init__(self, *, channels: int, num_classes: int, width: int, depth: int, num_heads: int):
         super().__init__()
         self.embed = nn.Linear(channels, width)
-        self.layout = nn.Sequential(nn.Linear(5, width), nn.SiLU(), nn.Linear(width, width))
         self.time = TimeEmbedding(width)
         self.classes = nn.Embedding(num_classes, width)
         self.blocks = nn.ModuleList(ModulatedBlock(width, num_heads) for _ in range(depth))
@@ -56,15 +54,33 @@ class TokenVelocity(nn.Module):
         zero(self.modulation)
         zero(self.out)
 
-    def forward(self, place: Tensor, times: Tensor, classes: Tensor, layout: Tensor) -> Tensor:
-        dtype = self.embed.weight.dtype
-        hidden = self.embed(place.to(dtype)) + self.layout(layout.to(dtype))
+    def forward(self, place: Tensor, times: Tensor, classes: Tensor) -> Tensor:
+        return self.transform(self.embed(place.to(self.embed.weight.dtype)), times, classes)
+
+    def transform(self, hidden: Tensor, times: Tensor, classes: Tensor) -> Tensor:
+        """Embedded tokens (B, N, D) -> their velocity (B, N, C), float32."""
         condition = self.time(times) + self.classes(classes)
         for block in self.blocks:
             hidden = block(hidden, condition)
         shift, scale = self.modulation(F.silu(condition)).unsqueeze(1).chunk(2, dim=-1)
         velocity, _ = self.out(plain_norm(hidden) * (1 + scale) + shift).chunk(2, dim=-1)
         return velocity.float()
+
+
+class TextureVelocity(TokenVelocity):
+    """The same of tokens that know their place through their layouts, the initial Gaussians. GPSToken.
+
+    Shapes:
+        place (B, N, C), times (B,), classes int64 (B,), layouts (B, N, 5) -> (B, N, C)
+    """
+
+    def __init__(self, *, channels: int, num_classes: int, width: int, depth: int, num_heads: int):
+        super().__init__(channels=channels, num_classes=num_classes, width=width, depth=depth, num_heads=num_heads)
+        self.layout = nn.Sequential(nn.Linear(5, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, place: Tensor, times: Tensor, classes: Tensor, layouts: Tensor) -> Tensor:  # type: ignore[override]
+        dtype = self.embed.weight.dtype
+        return self.transform(self.embed(place.to(dtype)) + self.layout(layouts.to(dtype)), times, classes)
 
 
 def plain_norm(hidden: Tensor) -> Tensor:

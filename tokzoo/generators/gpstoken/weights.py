@@ -66,4 +66,13 @@ ARCHITECTURES = (
             ),
         ),
     ),
+    Architecture(
+        name="gpstoken_sit_nano",
+        family="gpstoken_sit",
+        kind="generator",
+        model="tokzoo.generators.gpstoken.model:GpsSit",
+        config=sizes.GPSTOKEN_SIT_NANO,
+        token_type="continuous",
+        paper="2509.01109",
+    ),
 )
