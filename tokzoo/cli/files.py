@@ -1,7 +1,7 @@
 """The commands around token files."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tokzoo.cli.commands import DEFAULT, _paths
 
@@ -91,7 +91,7 @@ def tokenize(
 
     tok = hub.from_pretrained(tokenizer, device=device)
     listed = ImageFolder(photos, where=_columns(where or []), label_column=label_column)
-    options = dict(variants=variants, held_out=held_out, seed=seed, num_tokens=num_tokens)
+    options: dict[str, Any] = dict(variants=variants, held_out=held_out, seed=seed, num_tokens=num_tokens)
     written = write(tok, listed, Path(out), **options)
     classes = len(set(listed.labels or []))
     print(f"{len(listed)} photos of {classes} classes in {variants} variants: {len(written)} files in {out}")

@@ -125,7 +125,7 @@ def _write(tok: VisualTokenizer, images: Iterator[Tensor], photos: Chosen, file:
     assert photos.labels is not None
     parts, beside = [], []
     for batch in images:
-        prepared = tok.prepare(batch.to(tok.device), **options)
+        prepared: dict[str, Any] = tok.prepare(batch.to(tok.device), **options)
         parts.append(tok.encode(batch.to(tok.device), **prepared).to("cpu"))
         beside.append({name: value.cpu() for name, value in prepared.items()})
     if beside[0]:

@@ -36,8 +36,9 @@ def convert(state: Mapping[str, "Tensor"], config: GpsSitConfig) -> dict[str, "T
 
 
 NOTE = (
-    "It needs layouts, initial Gaussians; the authors keep theirs in a pickle of their training photos, initg.pickle, "
-    "which tokzoo does not open. Their README speaks of Apache-2.0, the hub's card says MIT."
+    "It needs layouts, initial Gaussians: `tokzoo layouts PHOTOS` makes a bank of them. The authors keep theirs in a "
+    "pickle, initg.pickle, which tokzoo does not open; LayoutBank says how to convert it. Their README speaks of "
+    "Apache-2.0, the hub's card says MIT."
 )
 PROTOCOL = "ImageNet 256x256, 128 tokens; abstract of arXiv:2509.01109"
 
