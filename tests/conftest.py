@@ -24,3 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def fresh_compiler() -> None:
     """Every family compiles the same `encode`: each test begins with none of the graphs of those before it."""
     torch.compiler.reset()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What commands keep for the next time stays out of the user's folder, and out of other tests' runs."""
+    os.environ["TOKZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -66,6 +66,17 @@ def data_folder(name: Literal["checkpoints", "golden", "known", "protocols"]) ->
     raise FileNotFoundError(f"this installation of tokzoo lacks its {name} folder; reinstall it")
 
 
+def cache_folder(name: Literal["references"]) -> Path:
+    """A folder, perhaps not there yet, for what can be made again: in $TOKZOO_CACHE, or tokzoo/ of the user's cache."""
+    of_user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("TOKZOO_CACHE") or f"{of_user}/tokzoo").expanduser() / name
+
+
+def plain_name(name: str) -> str:
+    """A name for files and folders of any system: letters, digits and ._- stay, all else is _."""
+    return "".join(character if character.isalnum() or character in "._-" else "_" for character in name)
+
+
 def _sync_folder(folder: Path) -> None:
     """Puts the new name on the disk; only POSIX can open a folder."""
     if os.name == "posix":

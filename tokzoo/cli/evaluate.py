@@ -1,12 +1,15 @@
 """`tokzoo eval`: scores under a named protocol, kept as a result; `tokzoo leaderboard`: the page of all results."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokzoo.cli.commands import DEFAULT
 
 if TYPE_CHECKING:
+    from tokzoo.evaluation.opening import Opened
+    from tokzoo.evaluation.results import Result
     from tokzoo.evaluation.scoring import Share
 
 NUM_PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")  # torchrun's name, and MPIs'
@@ -48,43 +51,35 @@ def evaluate(
         device: torch device.
         extrapolate: also estimate the Frechet distance of infinitely many images.
     """
+    from tokzoo._files import cache_folder, plain_name
     from tokzoo.evaluation import run
     from tokzoo.evaluation.opening import open_evaluation
     from tokzoo.evaluation.protocol import load_protocol
-    from tokzoo.evaluation.published import published_lines
     from tokzoo.evaluation.results import write_result
 
     share, device = _process(device)
-    subject, photos, chosen, reference_set = open_evaluation(
+    opened = open_evaluation(
         name, load_protocol(protocol), data=data, file=file, caption=caption, guidance=guidance, device=device
     )
+    called = f"{opened.protocol.name}-{opened.protocol.sha256[:8]}-{plain_name(opened.subject.name)}"
     settings = run.Settings(
-        work=Path(work) if work else Path(out) / ".work" / f"{chosen.name}-{chosen.sha256[:8]}-{_plain(subject.name)}",
+        work=Path(work) if work else Path(out) / ".work" / called,
         batch_size=batch_size,
         device=device,
         weights=Path(weights) if weights else None,
         reference=Path(reference) if reference else None,
         extrapolate=extrapolate,
+        cache=cache_folder("references"),
         share=share,
     )
-    result = run.evaluate(subject, photos, chosen, settings, limit=limit, reference_set=reference_set)
+    result = run.evaluate(
+        opened.subject, opened.photos, opened.protocol, settings, limit=limit, reference_set=opened.reference
+    )
     if result is None:
         return
     written = write_result(result, Path(out))
     settings.remove_work()
-    print(f"{result.subject}, protocol {chosen.name} {chosen.sha256[:12]}, {result.images['count']:,} images")
-    if result.asked:
-        print(f"  {', '.join(f'{name} {value}' for name, value in result.asked.items())}")
-    print(f"  behind a value: its bootstrap interval of {chosen.bootstrap.level:.0%}, where it is an estimate")
-    for name, score in result.scores.items():
-        interval = "" if score.low is None else f"   {score.low:.4g} to {score.high:.4g}"
-        print(f"  {name:28} {score.value:10.4f}{interval}")
-    for line in published_lines(result, chosen, subject.scores, unlike=subject.unlike):
-        print(f"  {line}")
-    for line in result.departures:
-        print(f"departs from the protocol: {line}")
-    for line in result.notes:
-        print(f"mind: {line}")
+    print("\n".join(_report(result, opened)))
     print(f"written to {written}")
 
 
@@ -100,8 +95,21 @@ def leaderboard(results: str = "eval/results", out: str = "eval/README.md") -> N
     print(f"look at {write_leaderboard(Path(results), Path(out))}")
 
 
-def _plain(name: str) -> str:
-    return "".join(character if character.isalnum() or character in "._-" else "_" for character in name)
+def _report(result: "Result", opened: "Opened") -> Iterator[str]:
+    """What is printed of a result, line by line."""
+    from tokzoo.evaluation.published import published_lines
+
+    protocol, subject = opened.protocol, opened.subject
+    yield f"{result.subject}, protocol {protocol.name} {protocol.sha256[:12]}, {result.images['count']:,} images"
+    if result.asked:
+        yield f"  {', '.join(f'{name} {value}' for name, value in result.asked.items())}"
+    yield f"  behind a value: its bootstrap interval of {protocol.bootstrap.level:.0%}, where it is an estimate"
+    for name, score in result.scores.items():
+        interval = "" if score.low is None else f"   {score.low:.4g} to {score.high:.4g}"
+        yield f"  {name:28} {score.value:10.4f}{interval}"
+    yield from (f"  {line}" for line in published_lines(result, protocol, subject.scores, unlike=subject.unlike))
+    yield from (f"departs from the protocol: {line}" for line in result.departures)
+    yield from (f"mind: {line}" for line in result.notes)
 
 
 def _process(device: str) -> tuple["Share", str]:

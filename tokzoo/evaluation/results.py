@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokzoo._files import write_atomically
+from tokzoo._files import plain_name, write_atomically
 from tokzoo.evaluation.protocol import Protocol
 from tokzoo.evaluation.summary import Score
 
@@ -51,8 +51,7 @@ class Result:
     @property
     def file_name(self) -> str:
         """Where it lies below a folder of results."""
-        plain = "".join(character if character.isalnum() or character in "._-" else "_" for character in self.subject)
-        return f"{self.protocol}/{plain}.json"
+        return f"{self.protocol}/{plain_name(self.subject)}.json"
 
 
 def write_result(result: Result, folder: Path) -> Path:

@@ -35,7 +35,7 @@ from tokzoo.metrics.extractors import Extracted, Extractor
 from tokzoo.metrics.rate_distortion import encode_as
 from tokzoo.metrics.resize import plain_bicubic
 
-__all__ = ["Share", "Work", "describe", "pixels_sha256", "rounded", "score_images"]
+__all__ = ["Share", "Work", "data_name", "describe", "digest_of", "pixels_sha256", "rounded", "score_images"]
 
 SSIM_RULES = {
     "classic": ssim.SSIM_CLASSIC,
@@ -93,6 +93,12 @@ class Work:
     def save(self, batch: int, arrays: Arrays) -> None:
         with replace_atomically(self.file(batch)) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
+
+    def save_all(self, arrays: Arrays, batch_size: int) -> None:
+        """Arrays over all images of the run, as its batches."""
+        count = len(next(iter(arrays.values())))
+        for batch, first in enumerate(range(0, count, batch_size)):
+            self.save(batch, {key: rows[first : first + batch_size] for key, rows in arrays.items()})
 
     def load(self, count: int) -> Arrays:
         """All batches as one, in order. ValueError if one is missing."""
@@ -155,7 +161,7 @@ def score_images(
                         "gives another size back"
                     )
                 arrays = measure(compared[0] if compared else given, made)
-            arrays["digest"] = np.stack([_digest(square) for square in cropped[0]])
+            arrays["digest"] = np.stack([digest_of(square) for square in cropped[0]])
             work.save(todo[step], arrays)
             bar.update()
     share.wait()
@@ -268,7 +274,16 @@ def describe(subject: Subject, protocol: Protocol, data: str, count: int, batch_
     }
 
 
-def _digest(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def data_name(photos: Photos) -> str:
+    """Name, size and number of what is read: enough to tell that a run is started again with other data."""
+    path = getattr(photos, "path", None)
+    names: Any = getattr(photos, "names", None)
+    size = Path(path).stat().st_size if path is not None and Path(path).is_file() else 0
+    return f"{Path(path).name if path is not None else 'images'} {size} {len(photos)} {names[0] if names else ''}"
+
+
+def digest_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The sha256 of an image's pixels, uint8 (32,)."""
     return np.frombuffer(hashlib.sha256(pixels.tobytes()).digest(), dtype=np.uint8)
 
 
