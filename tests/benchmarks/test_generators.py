@@ -1,5 +1,7 @@
 """The bench of sampling counts what a step reads, and runs where the authors' code is not."""
 
+import importlib.util
+
 import pytest
 import torch
 
@@ -23,3 +25,24 @@ def test_without_the_authors_folder_ours_is_timed_alone(monkeypatch: pytest.Monk
         comparison = generators.sampling(generators.speaking(TINY), 1, device="cpu", rounds=1)
     assert list(comparison.timings) == ["tokzoo"]
     assert "of the copy bound" in comparison.note
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_timed_beside_eager_ones_and_weights_of_eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(generators.AUTHORS, raising=False)
+    monkeypatch.setattr(generators, "COPIED", 1000)
+    with torch.inference_mode():
+        comparison = generators.forms(TINY, 2, device="cpu", rounds=1)
+    bits = ["8 bits"] if importlib.util.find_spec("torchao") else []
+    assert list(comparison.timings) == ["tokzoo", "eager", *bits]
+    assert comparison.note.count("of the copy bound") == len(comparison.timings)
+
+
+def test_weights_of_eight_bits_are_counted_as_they_are_stored() -> None:
+    pytest.importorskip("torchao.quantization")
+    whole = generators.speaking(TINY)
+    small = generators.in_eight_bits(generators.speaking(TINY))
+    fewer = generators.bytes_of_token(whole, 1, 0) - generators.bytes_of_token(small, 1, 0)
+    linear = [module for module in whole.modules() if isinstance(module, torch.nn.Linear)]
+    scales = sum(4 * module.out_features for module in linear)
+    assert fewer == sum(3 * module.weight.numel() for module in linear) - scales

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 import tokzoo
 from tokzoo.generators.conditions import join
@@ -31,6 +32,18 @@ def test_samples_with_caches_and_guidance_are_the_likeliest_without() -> None:
     for logits, scale, part in zip(both, (3.0, 1.5), model.embed.split(tokens.indices), strict=True):
         conditional, unconditional = logits.chunk(2)
         assert torch.equal(part, (unconditional + scale * (conditional - unconditional)).argmax(-1))
+
+
+@torch.no_grad()
+def test_compiled_steps_draw_the_same_with_one_graph_and_one_for_each_part() -> None:
+    torch._dynamo.reset()
+    model, counter = made(), CompileCounter()
+    eager = model.sample([3, 4], guidance=2.0, generator=torch.Generator().manual_seed(0))
+    model.compile_steps(backend=counter)
+    for _ in range(2):
+        compiled = model.sample([3, 4], guidance=2.0, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(compiled.indices, eager.indices)
+    assert counter.frame_count == 1 + 2
 
 
 @torch.no_grad()

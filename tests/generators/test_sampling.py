@@ -128,8 +128,33 @@ def test_a_prefix_stays_and_half_a_grid_is_completed(kind: str) -> None:
     assert torch.equal(done.indices[:, :8], indices[:, :8].expand(4, -1))
     said = model.logits(done.indices, model.condition([1, 1, 2, 2])).argmax(-1)
     assert torch.equal(done.indices[:, 8:], said[:, 8:])
-    with pytest.raises(ValueError, match="must be the first ones"):
-        model.sample(1, given=replace(half, valid=valid.flip(1)))
+    if kind != "rar":
+        with pytest.raises(ValueError, match="must be the first ones"):
+            model.sample(1, given=replace(half, valid=valid.flip(1)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("compiled", [False, True])
+def test_rar_completes_any_set_of_tokens_each_having_seen_all_of_it(compiled: bool) -> None:
+    model = made("rar")
+    indices, _ = some(model, 2)
+    valid = torch.rand(2, 16, generator=torch.Generator().manual_seed(2)).argsort(1) < 5
+    known = Tokens(layout=model.layout, indices=indices, levels=(40,), valid=valid)
+    if compiled:
+        torch._dynamo.reset()
+        model.compile_steps(backend="eager")
+    done = model.sample([1, 2], given=known, guidance=2.0, temperature=0).indices
+    assert torch.equal(done[valid], indices[valid])
+    orders = torch.stack([torch.cat([row.nonzero(), (~row).nonzero()]).squeeze(1) for row in valid])
+    condition = model.condition([1, 2])
+    asked = join(condition, model.null(condition))
+    said = guide(model.logits(done.repeat(2, 1), asked, orders.repeat(2, 1)), 2.0).argmax(-1)
+    assert torch.equal(done.gather(1, orders)[:, 5:], said[:, 5:])
+    with pytest.raises(ValueError, match=r"as many tokens must be given in each sample; got \[5, 6\]"):
+        model.sample([1, 2], given=replace(known, valid=valid | ((~valid).cumsum(1) <= torch.tensor([[0], [1]]))))
+    row = made("rar", grid=None)
+    with pytest.raises(ValueError, match="given ones must be the first, too"):
+        row.sample([1, 2], given=replace(known, layout=Sequence(16)), stop_entropy=1.0)
 
 
 @torch.no_grad()

@@ -16,17 +16,22 @@ from tokzoo.generators.gpt.config import TINY as GPT_TINY
 from tokzoo.generators.gpt.model import Gpt
 from tokzoo.generators.maskgit.config import TINY as MASKGIT_TINY
 from tokzoo.generators.maskgit.model import Maskgit
-from tokzoo.generators.on_codes.model import tables_of
+from tokzoo.generators.on_codes import model as on_codes
+from tokzoo.generators.on_codes.model import codebook_of, tables_of
 from tokzoo.generators.rar.config import TINY as RAR_TINY
 from tokzoo.generators.rar.model import Rar
 from tokzoo.generators.words import Words
 from tokzoo.tokens import Grid, Pyramid, Sequence, Tokens
 
 SMALL = dict(width=32, depth=1, num_heads=2, num_classes=3)
-GENERATORS = {"gpt_b": {"multiple_of": 32}, "rar_b": {"mlp_dim": 64}, "maskgit_titok_l32": {"mlp_dim": 64}}
-DISCRETE = sorted(
-    name for name in families() if (spec := tiny(name).token_spec).levels and not isinstance(spec.layout, Pyramid)
-)
+GENERATORS = {
+    "gpt_b": {"multiple_of": 32},
+    "rar_b": {"mlp_dim": 64},
+    "maskgit_titok_l32": {"mlp_dim": 64},
+    "gpt_nano": {"table_width": 16, "dropout": 0.0},
+    "maskgit_nano": {"table_width": 16, "mlp_dim": 64},
+}
+DISCRETE = sorted(name for name in families() if tiny(name).token_spec.levels)
 
 
 @given(st.lists(st.integers(2, 300), min_size=1, max_size=5).map(tuple), st.integers(0, 1000))
@@ -62,18 +67,38 @@ def test_every_discrete_tokenizer_decodes_what_any_generator_makes_for_it(family
     conditions = some_conditions(tok, images)
     with torch.no_grad():
         tokens = tok.encode(images, **conditions)
-        loss = model.loss(tokens, [0, 1], label_dropout=0.1, generator=torch.Generator().manual_seed(0))
-        assert loss.isfinite()
+    loss = model.loss(tokens, [0, 1], generator=torch.Generator().manual_seed(0))
+    loss.backward()
+    gradients = [value.grad for value in model.parameters() if value.grad is not None]
+    assert loss.isfinite() and all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
+    with torch.no_grad():
+        if not name.startswith("maskgit"):
+            count = tokens.indices.shape[1] if tokens.valid is None else tokens.valid.sum() / 2
+            mean = -model.log_prob(tokens, [0, 1]).sum() / (2 * count * len(model.words.sizes))
+            torch.testing.assert_close(mean, loss)
         made = model.sample([0, 2], guidance=1.5, generator=torch.Generator().manual_seed(0))
         assert made.levels == tok.token_spec.levels and len(made) == 2
         decoded = tok.decode(made, **conditions)
     assert decoded.shape == images.shape and decoded.isfinite().all()
 
 
-@pytest.mark.parametrize("family", ["var_vqvae", "xqgan"])
-def test_planes_of_growing_size_are_left_to_var(family: str) -> None:
-    with pytest.raises(ValueError, match=r"lie on Pyramid\(.*; VAR makes planes of growing size"):
-        tokzoo.create_model("gpt_b", tokenizer=tiny(family))
+def test_planes_of_growing_size_are_one_row_to_all_but_var() -> None:
+    tok = tiny("xqgan")
+    model = tokzoo.create_model("gpt_b", tokenizer=tok, **SMALL)
+    assert model.layout == tok.token_spec.layout == Pyramid(((1, 1), (1, 1), (2, 2), (3, 3)))
+    assert model.config.num_tokens == 15 and model.levels == (16, 16)
+    coarse = tok.encode(some_images(tok))[:, :2]
+    kept = model.sample([0, 1], given=coarse)
+    assert torch.equal(kept.indices[:, :2], coarse.indices)
+    with pytest.raises(ValueError, match="num_tokens must be 15, all of them; got 6"):
+        model.sample(0, num_tokens=6)
+    with pytest.raises(ValueError, match="stop_entropy is for tokens in a row"):
+        model.sample(0, stop_entropy=1.0)
+    with pytest.raises(ValueError, match="makes one code a token, on square planes"):
+        tokzoo.create_model("var_d16", tokenizer=tok)
+    with pytest.raises(ValueError, match="the tokenizer's on Pyramid"):
+        model.check_pair(replace(tok.token_spec, layout=Pyramid(((1, 1), (2, 2), (3, 3)))))
 
 
 def in_two_words(build: type, config: object, **changes: object) -> Gpt | Rar | Maskgit:
@@ -125,16 +150,27 @@ def test_whole_tokens_are_kept_and_the_rest_is_made_of_possible_codes(
 
 
 @torch.no_grad()
-def test_code_vectors_are_of_codes_together_and_of_one_word_only() -> None:
+def test_a_code_vector_is_of_all_codes_of_a_token_or_of_what_one_word_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     tok = tiny("wetok")
     model = tokzoo.create_model("gpt_nano", tokenizer=tok, **SMALL, table_width=16).eval()
-    vectors = tables_of(model)[0].codebook
     made = model.sample([0, 1], generator=torch.Generator().manual_seed(0))
-    codes = tok.codes(made)
-    chosen = vectors[made.indices @ torch.tensor([1, 8])]
-    torch.testing.assert_close(codes / codes.square().mean().sqrt(), chosen / chosen.square().mean().sqrt())
-    with pytest.raises(ValueError, match="CodeGpt says each token by its vector, as one word"):
-        tokzoo.create_model("gpt_nano", tokenizer=tokzoo.create_model("tokenbridge_nano"))
+    codes, joint = tok.codes(made), made.indices @ torch.tensor([1, 8])
+    torch.testing.assert_close(codebook_of(tok)[joint], codes)
+    assert tables_of(model)[0].codebook.square().mean().item() == pytest.approx(1)
+    monkeypatch.setattr(words, "MOST_JOINT", 1)
+    monkeypatch.setattr(on_codes, "MOST_AT_ONCE", 2 * made.num_tokens)  # several samples, and not all in one go
+    first, second = codebook_of(tok).split((8, 8))
+    sums = first[made.indices[..., 0]] + second[made.indices[..., 1]]
+    torch.testing.assert_close(sums - sums.mean((0, 1)), codes - codes.mean((0, 1)))
+
+
+@torch.no_grad()
+def test_the_code_vector_of_a_pyramid_is_what_its_first_token_adds() -> None:
+    tok = tiny("var_vqvae")
+    vectors, codebook = codebook_of(tok), tok.quantizer.inner[0].codebook
+    assert len(vectors) == len(codebook)
+    apart = torch.cdist(vectors, vectors)
+    assert apart[~torch.eye(len(vectors), dtype=torch.bool)].min() > 1e-3
 
 
 def test_words_of_a_token_stand_side_by_side_on_a_grid() -> None:

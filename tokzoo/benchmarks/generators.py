@@ -3,7 +3,9 @@
 A token costs a read of all weights and of the cache; how fast bytes move is measured by a copy, read and written.
 """
 
+import copy
 import importlib
+import importlib.util
 import os
 import sys
 import warnings
@@ -58,6 +60,49 @@ def sampling(model: Gpt, batch: int, *, device: str, rounds: int) -> Comparison:
     )
 
 
+def forms(
+    config: GptConfig, batch: int, *, device: str, rounds: int, dtype: torch.dtype = torch.bfloat16
+) -> Comparison:
+    """Whole samples, guided, of `batch` labels: compiled steps, beside eager ones, 8-bit weights, and the authors'.
+
+    8-bit weights are torchao's, and left out where it is not.
+    """
+    eager = speaking(config).to(device, dtype)
+    models = {OURS: copy.deepcopy(eager), "eager": eager}
+    if importlib.util.find_spec("torchao") is not None:
+        models["8 bits"] = in_eight_bits(copy.deepcopy(eager))
+    for name in models.keys() - {"eager"}:
+        models[name].compile_steps(mode="reduce-overhead")
+    labels = torch.arange(batch, device=device) % config.num_classes
+    calls: dict[str, Callable[[], object]] = {
+        name: lambda model=model: model.sample(labels, guidance=GUIDANCE)  # type: ignore[misc]
+        for name, model in models.items()
+    }
+    if (theirs := authors_sampler(eager)) is not None:
+        calls["LlamaGen"] = lambda: theirs(labels, True)
+    with torch.no_grad():
+        timings = interleaved(calls, rounds=rounds, device=device, memory=False)
+    count, bandwidth = config.num_tokens, copy_bandwidth(device)
+    said = []
+    for name, timing in timings.items():
+        seconds = trusted(timing, device) / count
+        share = bytes_of_token(models.get(name, eager), 2 * batch, count // 2) / bandwidth / seconds
+        said.append(f"{name} {1 / seconds:.2f} ({100 * share:.0f} % of the copy bound)")
+    size = sum(value.numel() for value in eager.parameters()) / 1e6
+    return Comparison(
+        setting=f"GPT of {size:.0f}M, {str(dtype).removeprefix('torch.')}, batch {batch}, guided, {count} tokens",
+        timings=timings,
+        note="tokens a second and sample: " + ", ".join(said),
+    )
+
+
+def in_eight_bits(model: Gpt) -> Gpt:
+    """The weights of all linear maps in 8 bits, a scale for each row."""
+    torchao = importlib.import_module("torchao.quantization")
+    torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
+    return model
+
+
 def lateness(size: str = "b", *, device: str, rounds: int) -> Comparison:
     """The time of token 1024 beside that of token 64, batch 1, with the same cache of 1024 places."""
     model = speaking(on_grid(size, 32)).to(device)
@@ -100,10 +145,18 @@ def speaking(config: GptConfig) -> Gpt:
 def bytes_of_token(model: Gpt, rows: int, seen: int) -> int:
     """That one step reads: weights, of tables one row, and the cache of `seen` tokens for each row of the batch."""
     tables = {id(model.embed.weight), id(model.condition_embed.weight)}
-    weights = sum(value.numel() * value.element_size() for value in model.parameters() if id(value) not in tables)
+    weights = sum(stored_bytes(value) for value in model.parameters() if id(value) not in tables)
     config: GptConfig = model.config
     numbers = 2 * config.depth * config.width * (seen + config.condition_tokens) * rows
-    return weights + numbers * model.head.weight.element_size()  # type: ignore[operator]
+    return weights + numbers * model.embed.weight.element_size()  # type: ignore[operator]
+
+
+def stored_bytes(tensor: Tensor) -> int:
+    """Of its numbers, or of the tensors that it is made of."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return tensor.numel() * tensor.element_size()
+    names, _ = tensor.__tensor_flatten__()
+    return sum(stored_bytes(getattr(tensor, name)) for name in names)
 
 
 def copy_bandwidth(device: str) -> float:

@@ -1,6 +1,6 @@
 """Words one after another, with a cache. B batch, W words of a sample, V ids of a word."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,21 +9,24 @@ from torch import Tensor
 
 from tokzoo.generators.conditions import Condition, Labels, drop, join, repeat, size
 from tokzoo.generators.sampling import Sampling, entropy, first_uncertain, score
+from tokzoo.generators.steps import Ask, CompiledSteps, Steps
 from tokzoo.generators.worded import WordGenerator
-from tokzoo.layers.causal import KvCache
+from tokzoo.layers.causal import Cache, KvCache
+from tokzoo.tokens import Sequence as Row
 from tokzoo.tokens import Tokens
 
 
 class Autoregressive(WordGenerator):
     """Words one after another. A kind of model says `logits` and `next_logits`; all else is here."""
 
-    compiled_step: Callable[..., Tensor] | None = None
+    _compiled: Ask | None = None
+    _kept_steps: tuple[tuple[Any, ...], CompiledSteps] | None = None  # of the last sizes
 
     def logits(self, ids: Tensor, condition: Condition) -> Tensor:
         """Ids (B, W) -> (B, W, V), float32: row i says of word i, having seen the condition and those before."""
         raise TypeError(f"{type(self).__name__} must define logits")
 
-    def next_logits(self, fresh: Tensor, condition: Condition, caches: list[KvCache]) -> Tensor:
+    def next_logits(self, fresh: Tensor, condition: Condition, caches: Sequence[Cache]) -> Tensor:
         """Ids not in the caches yet, (B, n), -> logits (B, V), float32, of the one that follows them.
 
         Where the caches are empty, the condition goes in first, and n may be 0.
@@ -34,13 +37,28 @@ class Autoregressive(WordGenerator):
         """Room for the condition and `length` words, for every layer."""
         raise TypeError(f"{type(self).__name__} must define new_caches")
 
+    def step(self, fresh: Tensor, condition: Condition, caches: Sequence[Cache], **where: Any) -> Tensor:
+        """What `sample` asks for every word, and `compile_steps` compiles."""
+        return self.next_logits(fresh, condition, caches, **where)
+
     def compile_steps(self, **options: Any) -> None:
         """From now on `sample` compiles the step of one word, whole and once for all places; options of torch.compile.
 
-        What is drawn stays the same, up to rounding. The first step, of the condition and what is given, stays eager.
-        Weights of 8 bits are torchao's: `quantize_(generator, Int8WeightOnlyConfig())` before.
+        On a GPU: `mode="reduce-overhead"`, which records CUDA graphs. What is drawn stays the same, up to rounding. The
+        first step, of the condition and what is given, stays eager. Weights of 8 bits are torchao's:
+        `quantize_(generator, Int8WeightOnlyConfig())` before. The caches of the last sizes are kept.
         """
-        self.compiled_step = torch.compile(self.next_logits, fullgraph=True, **options)
+        self._compiled, self._kept_steps = torch.compile(self.step, fullgraph=True, **options), None
+
+    def new_steps(self, batch: int, length: int) -> Steps:
+        """With nothing read yet, and room for the condition and `length` words."""
+        if self._compiled is None:
+            return Steps(self.step, self.new_caches(batch, length))
+        sizes = (batch, length, self.device, self.dtype)
+        if self._kept_steps is None or self._kept_steps[0] != sizes:
+            steps = CompiledSteps(self.step, self._compiled, lambda: self.new_caches(batch, length))
+            self._kept_steps = (sizes, steps)
+        return self._kept_steps[1].empty()
 
     @torch.no_grad()
     def sample(  # type: ignore[override]
@@ -60,7 +78,7 @@ class Autoregressive(WordGenerator):
             labels: class labels, or text features.
             num_tokens: how many to make, where tokens lie in a row; by default all.
             given: first tokens to begin with, one sample for all or one for each; where `valid` is set, the first ones
-                for which it is True. Every sample has as many.
+                for which it is True. Every sample has as many. RAR takes any, of which `valid` is True anywhere.
             stop_entropy: where tokens lie in a row: a sample ends before the mean entropy of its last 8 tokens would
                 exceed so many nats; `valid` then says which of its tokens count.
             knobs: of `Sampling`: guidance=, guidance_schedule=, guidance_power=, guided_tokens=, temperature=, top_k=,
@@ -73,27 +91,31 @@ class Autoregressive(WordGenerator):
         how = Sampling.read(knobs)
         condition = repeat(self.condition(labels), num_samples)
         count, length = size(condition), self._length(num_tokens)
-        if stop_entropy is not None and self.config.grid is not None:
-            raise ValueError("a grid of tokens is whole or nothing; stop_entropy is for tokens in a row")
-        prefix = self._prefix(given, count, length)
+        if stop_entropy is not None and not isinstance(self.layout, Row):
+            raise ValueError("a plane of tokens is whole or nothing; stop_entropy is for tokens in a row")
+        prefix, orders = self._begin(given, count, length)
+        if stop_entropy is not None and orders is not None:
+            raise ValueError("stop_entropy ends a sample behind its first tokens; given ones must be the first, too")
         start = prefix.shape[1]
         asked = join(condition, self.null(condition)) if how.guided else condition
-        caches = self.new_caches(size(asked), length)
+        ask = self.new_steps(size(asked), length)
         ids = prefix.new_zeros(count, length)
         ids[:, :start] = prefix
-        places = torch.arange(length, device=self.device)
+        copies = 2 if how.guided else 1
+        where = {} if orders is None else {"orders": orders.repeat(copies, 1)}
+        places = torch.arange(length, device=self.device).unsqueeze(0) if orders is None else where["orders"]
         entropies = torch.zeros(ids.shape, device=self.device)
         broken = torch.full((), length, device=self.device)  # the first step with logits that are not finite
         for step in range(start, length):
-            fresh = ids[:, :start] if step == start else ids[:, step - 1 : step].clone()
-            ask = self.next_logits if step == start or self.compiled_step is None else self.compiled_step
-            logits = ask(fresh.repeat(2, 1) if how.guided else fresh, asked, caches)
-            logits = self._possible(logits, places[step])
+            fresh = ids[:, :start] if step == start else ids[:, step - 1 : step]
+            logits = self._possible(ask(fresh.repeat(copies, 1), asked, **where), places[:, step])
             if stop_entropy is not None:
                 entropies[:, step] = entropy(logits[:count])
             logits = how.guide(logits, step, length)
             broken = torch.where(logits.isfinite().all(), broken, broken.clamp(max=step))
             ids[:, step] = how.draw(logits, generator)
+        if orders is not None:
+            ids = torch.zeros_like(ids).scatter(1, orders, ids)
         if int(broken) < length:
             blamed = self._blame(lambda: self.logits(ids, condition))
             raise ValueError(f"the logits are not finite from step {int(broken)} on: {blamed}")
@@ -136,14 +158,19 @@ class Autoregressive(WordGenerator):
 
     def _length(self, num_tokens: int | None) -> int:
         """Words of so many tokens."""
-        most = self.layout.num_tokens
+        most, row = self.layout.num_tokens, isinstance(self.layout, Row)
         assert most is not None
-        if num_tokens is not None and (
-            not 1 <= num_tokens <= most or (self.config.grid is not None and num_tokens != most)
-        ):
-            allowed = f"1 to {most}" if self.config.grid is None else f"{most}, a whole grid"
+        if num_tokens is not None and num_tokens != most and not (row and 1 <= num_tokens <= most):
+            allowed = f"1 to {most}" if row else f"{most}, all of them"
             raise ValueError(f"num_tokens must be {allowed}; got {num_tokens}")
         return (most if num_tokens is None else num_tokens) * len(self.words.sizes)
+
+    def _begin(self, given: Tokens | None, count: int, length: int) -> tuple[Tensor, Tensor | None]:
+        """Words to begin with, as `_prefix`, and where words lie in the order in which they are made, (count, length).
+
+        None: one after another.
+        """
+        return self._prefix(given, count, length), None
 
     def _prefix(self, given: Tokens | None, count: int, length: int) -> Tensor:
         """Words to begin with, (count, any number up to `length`)."""
@@ -155,9 +182,14 @@ class Autoregressive(WordGenerator):
             first = torch.arange(given.num_tokens, device=given.valid.device) < start
             if not bool((given.valid == first).all()):
                 raise ValueError("given tokens must be the first ones, as many in each sample: their `valid` is not")
-        if start * words > length:
-            raise ValueError(f"{start} tokens are given, more than the {length // words} of the whole sequence")
-        ids = self.check_tokens(given)[:, : start * words]
+        return self._given_ids(given, start, count, length)[:, : start * words]
+
+    def _given_ids(self, given: Tokens, tokens: int, count: int, length: int) -> Tensor:
+        """Words (count, W) of given tokens, of which the first `tokens` are to lie within `length` words."""
+        words = len(self.words.sizes)
+        if tokens * words > length:
+            raise ValueError(f"{tokens} tokens are given, more than the {length // words} of the whole sequence")
+        ids = self.check_tokens(given)
         if len(ids) not in (1, count):
             raise ValueError(f"given tokens must be 1 or {count} samples; got {len(ids)}")
         return ids.expand(count, -1)

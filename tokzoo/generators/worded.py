@@ -17,7 +17,8 @@ class WordGenerator(Generator):
     """Says tokens in words: one a token as a rule, several where a token's codes are too many for one, see `Words`.
 
     Its config has, beside what every generator's has, `codebook_size`, of ids, and `slots`, the values of each code of
-    a token, or empty where it has one code and that is its word. With them `num_tokens` and `grid` count words.
+    a token, or empty where it has one code and that is its word. With them `num_tokens` and `grid` count words. Where
+    tokens lie on planes of growing size, `planes` says (height, width) of each, and they are said as one row.
     """
 
     impossible: Tensor | None
@@ -36,6 +37,8 @@ class WordGenerator(Generator):
     def layout(self) -> Layout:
         """How the tokens that it makes lie."""
         grid, words = self.config.grid, len(self.words.sizes)
+        if self.config.planes:
+            return Pyramid(self.config.planes)
         if grid is None:
             return Sequence(self.config.num_tokens // words)
         if len(grid) == 3:
@@ -60,7 +63,7 @@ class WordGenerator(Generator):
         """Where so many words of a token lie: side by side, where the tokenizer has that token.
 
         Raises:
-            ValueError: tokens neither in a row nor on a grid.
+            ValueError: tokens that lie where geometry says.
         """
         layout = spec.layout
         if isinstance(layout, Sequence):
@@ -70,8 +73,12 @@ class WordGenerator(Generator):
         if isinstance(layout, Grid3D):
             grid = (layout.frames, layout.height, layout.width * words)
             return dict(num_tokens=layout.num_tokens * words, grid=grid)
-        other = "; VAR makes planes of growing size" if isinstance(layout, Pyramid) else ""
-        raise ValueError(f"{cls.__name__} makes a row or a grid of tokens; this tokenizer's lie on {layout}{other}")
+        if isinstance(layout, Pyramid):
+            return dict(num_tokens=layout.num_tokens * words, grid=None, planes=layout.scales)
+        raise ValueError(
+            f"{cls.__name__} makes tokens in a row, on a grid or on planes of growing size; this tokenizer's lie on "
+            f"{layout}, each where its geometry says: a generator must make that, too"
+        )
 
     def check_pair(self, spec: TokenSpec) -> None:
         """Raises ValueError unless the tokenizer of `spec` decodes what this generator makes."""
@@ -83,6 +90,8 @@ class WordGenerator(Generator):
         length = self.layout.num_tokens
         assert length is not None
         fits = type(spec.layout) is type(self.layout) and spec.lengths[0] <= length
+        if isinstance(self.layout, Pyramid):
+            fits = spec.layout == self.layout
         if not fits or (not isinstance(spec.layout, Grid | Grid3D) and length > spec.lengths[1]):
             raise ValueError(f"this generator's tokens lie on {self.layout}, the tokenizer's on {spec.layout}")
 
@@ -106,6 +115,10 @@ class WordGenerator(Generator):
             raise ValueError(f"these tokens are of another tokenizer: they lie on {tokens.layout}, not {self.layout}")
         if isinstance(tokens.layout, Grid | Grid3D) and tokens.layout != self.layout:
             raise ValueError(f"this generator's tokens lie on {self.layout}; got {tokens.layout}")
+        if isinstance(tokens.layout, Pyramid) and isinstance(self.layout, Pyramid):
+            count = len(tokens.layout.scales)
+            if tokens.layout.scales != self.layout.scales[:count]:
+                raise ValueError(f"this generator's tokens lie on {self.layout}; got {tokens.layout}")
         if most is not None and tokens.num_tokens > most:
             raise ValueError(f"at most {most} tokens fit; got {tokens.num_tokens}")
         indices = tokens.indices.to(self.device)

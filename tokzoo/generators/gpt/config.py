@@ -16,6 +16,7 @@ class GptConfig:
         text_tokens, text_dim: condition tokens and their width where it reads text; 0 where it reads a class.
         slots: values of each code of a token, where tokens have several: `codebook_size`, `num_tokens` and `grid` are
             then of words (tokzoo.generators.words).
+        planes: (height, width) of each, where tokens lie on planes of growing size; they are said as one row.
         multiple_of: the width of the MLP, 8/3 of `width`, is rounded up to a multiple of it.
         positions: `rotary`: heads turn with row and column; `learned`: a vector per place.
     """
@@ -33,6 +34,7 @@ class GptConfig:
     multiple_of: int = 256
     positions: Literal["rotary", "learned"] = "rotary"
     slots: tuple[int, ...] = ()
+    planes: tuple[tuple[int, int], ...] = ()
 
     @property
     def mlp_dim(self) -> int:

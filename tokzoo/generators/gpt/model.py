@@ -1,6 +1,7 @@
 """A Llama-style transformer over the tokens of a tokenizer. B batch, L tokens, T condition tokens, D width."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from tokzoo.generators.autoregressive import Autoregressive
 from tokzoo.generators.conditions import Condition, Labels, Text
 from tokzoo.generators.gpt.config import GptConfig
-from tokzoo.layers.causal import CausalAttention, KvCache, RmsNorm, grid_rotations
+from tokzoo.layers.causal import Cache, CausalAttention, KvCache, RmsNorm, grid_rotations
 from tokzoo.layers.normed_transformer import SwiGlu
 from tokzoo.tokens import TokenSpec
 
@@ -118,7 +119,7 @@ class Gpt(Autoregressive):
         hidden = self._forward(ids[:, :-1], condition, None)
         return self.head(hidden[:, self.config.condition_tokens - 1 :]).float()
 
-    def next_logits(self, fresh: Tensor, condition: Condition, caches: list[KvCache]) -> Tensor:
+    def next_logits(self, fresh: Tensor, condition: Condition, caches: Sequence[Cache]) -> Tensor:
         return self.head(self._forward(fresh, condition, caches)[:, -1]).float()
 
     def new_caches(self, batch: int, length: int) -> list[KvCache]:
@@ -140,21 +141,24 @@ class Gpt(Autoregressive):
         """An untrained model says that all tokens are as likely."""
         nn.init.zeros_(self.head.weight)  # type: ignore[arg-type]
 
-    def _forward(self, fresh: Tensor, condition: Condition, caches: list[KvCache] | None) -> Tensor:
+    def _forward(self, fresh: Tensor, condition: Condition, caches: Sequence[Cache] | None) -> Tensor:
         """The condition, if the caches do not hold it, and tokens (B, n) -> normed hidden vectors."""
-        begun = caches[0].used if caches else 0
+        first, count = self.config.condition_tokens, fresh.shape[1]
         hidden = self.embed(fresh)
+        begins = caches is None or caches[0].empty
+        new = count + first if begins else count
+        places = torch.arange(new, device=fresh.device) if caches is None else caches[0].places(new)
         if self.positions is not None:
-            first = max(begun - self.config.condition_tokens, 0)
-            hidden = hidden + self.positions[first : first + fresh.shape[1]]
-        if not begun:
+            hidden = hidden + self.positions[places[new - count :] - first]
+        if begins:
             hidden = torch.cat([self._embed_condition(condition), hidden], dim=1)  # (B, T + n, D)
-        end = begun + hidden.shape[1]
-        rotations = None if self.rotations is None else self.rotations[begun:end]
-        mask = self._mask(condition.valid, begun, end) if isinstance(condition, Text) else None
+        rotations = None if self.rotations is None else self.rotations[places]
+        mask = None
+        if isinstance(condition, Text):
+            mask = self._mask(condition.valid, places, new if caches is None else caches[0].reach(new))
         return self._through(hidden, condition, caches, rotations=rotations, mask=mask)
 
-    def _through(self, hidden: Tensor, condition: Condition, caches: list[KvCache] | None, **where: Any) -> Tensor:
+    def _through(self, hidden: Tensor, condition: Condition, caches: Sequence[Cache] | None, **where: Any) -> Tensor:
         """All blocks and the norm behind them."""
         for layer, block in enumerate(self.blocks):
             hidden = block(hidden, cache=caches[layer] if caches else None, **where)
@@ -165,12 +169,11 @@ class Gpt(Autoregressive):
             return self.condition_embed(condition.features)
         return self.condition_embed(condition).unsqueeze(1)
 
-    def _mask(self, valid: Tensor, begun: int, end: int) -> Tensor:
-        """(B, 1, end - begun, end): what came before, without padded text; each reads itself at least."""
-        places = torch.arange(end, device=valid.device)
-        rows = places[begun:, None]
-        counts = F.pad(valid, (0, max(end - valid.shape[1], 0)), value=True)[:, None, :end]  # (B, 1, end)
-        return (((places <= rows) & counts) | (places == rows)).unsqueeze(1)
+    def _mask(self, valid: Tensor, places: Tensor, reach: int) -> Tensor:
+        """(B, 1, n, reach) of tokens at `places` (n,): what came before, without padded text; each reads itself."""
+        rows, columns = places[:, None], torch.arange(reach, device=valid.device)
+        counts = F.pad(valid, (0, max(reach - valid.shape[1], 0)), value=True)[:, None, :reach]  # (B, 1, reach)
+        return (((columns <= rows) & counts) | (columns == rows)).unsqueeze(1)
 
 
 def check_config(config: GptConfig) -> None:

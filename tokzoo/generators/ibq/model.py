@@ -1,5 +1,6 @@
 """The GPT, of which every norm is told the class. B batch, L tokens, D width."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from tokzoo.generators.conditions import Condition
 from tokzoo.generators.gpt.config import GptConfig
 from tokzoo.generators.gpt.model import Gpt, GptBlock
-from tokzoo.layers.causal import KvCache, RmsNorm
+from tokzoo.layers.causal import Cache, RmsNorm
 
 
 class ClassGptBlock(GptBlock):
@@ -51,7 +52,7 @@ class IbqGpt(Gpt):
         super().__init__(config)
         self.norm = ClassRmsNorm(config.width)
 
-    def _through(self, hidden: Tensor, condition: Condition, caches: list[KvCache] | None, **where: Any) -> Tensor:
+    def _through(self, hidden: Tensor, condition: Condition, caches: Sequence[Cache] | None, **where: Any) -> Tensor:
         told = self._embed_condition(condition)  # (B, 1, D)
         for layer, block in enumerate(self.blocks):
             hidden = block(hidden, told=told, cache=caches[layer] if caches else None, **where)

@@ -25,11 +25,15 @@ class MaskgenConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskgenVqConfig(MaskgenConfig):
-    """Sizes of one MaskGen on discrete tokens. `num_classes`, and one for none, have rows that nothing reads."""
+    """Sizes of one MaskGen on discrete tokens. `num_classes`, and one for none, have rows that nothing reads.
+
+    `slots` and `planes` as MaskGIT has them.
+    """
 
     codebook_size: int = 8192
     num_classes: int = 1000
     slots: tuple[int, ...] = ()
+    planes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

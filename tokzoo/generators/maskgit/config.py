@@ -14,6 +14,7 @@ class MaskgitConfig:
         null_class: whether "no class" is a class of its own.
         slots: values of each code of a token, where tokens have several: `codebook_size`, `num_tokens` and `grid` are
             then of words (tokzoo.generators.words).
+        planes: (height, width) of each, where tokens lie on planes of growing size; they are said as one row.
         backbone: `bert`: norms after each branch; `uvit`: norms before, and long skips between the halves.
         depth: blocks; a `uvit` has one more, in the middle.
     """
@@ -29,6 +30,7 @@ class MaskgitConfig:
     num_heads: int = 16
     mlp_dim: int = 3072
     slots: tuple[int, ...] = ()
+    planes: tuple[tuple[int, int], ...] = ()
 
 
 TITOK_L32 = MaskgitConfig()

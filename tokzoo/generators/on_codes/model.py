@@ -11,7 +11,9 @@ from tokzoo.generators.maskgit.model import Maskgit
 from tokzoo.generators.on_codes.config import CodeGptConfig, CodeMaskgitConfig
 from tokzoo.generators.words import Words
 from tokzoo.tokenizers.base import VisualTokenizer
-from tokzoo.tokens import Tokens, TokenSpec
+from tokzoo.tokens import Pyramid, Tokens, TokenSpec
+
+MOST_AT_ONCE = 2**16  # tokens of which the vectors are asked in one go
 
 
 class CodeVectors(nn.Module):
@@ -90,11 +92,6 @@ class OnCodeVectors:
     @classmethod
     def fields_for(cls, spec: TokenSpec) -> dict[str, Any]:
         fields: dict[str, Any] = super().fields_for(spec)  # type: ignore[misc]
-        if len(Words.for_levels(spec.levels or ()).sizes) > 1:
-            raise ValueError(
-                f"{cls.__name__} says each token by its vector, as one word; codes of {spec.levels} values are more: "
-                "gpt_b, rar_b and the published MaskGITs take them"
-            )
         return fields | {"code_dim": spec.channels}
 
     def read_tokenizer(self, tok: VisualTokenizer) -> None:
@@ -142,12 +139,30 @@ def vectors_for(config: CodeGptConfig | CodeMaskgitConfig) -> CodeVectors:
     return CodeVectors(config.codebook_size, config.code_dim, config.table_width, config.width)
 
 
+@torch.no_grad()
 def codebook_of(tok: VisualTokenizer) -> Tensor:
-    """The vectors (K, C) that the decoder reads for each word of a tokenizer of one word a token."""
+    """For each id (K, C), what it adds to the vectors that the decoder reads.
+
+    Where a word is the whole token, the token's vector; of several words, the vector of a token of which the others
+    are 0, less the mean over all values of that word. A pyramid has no vector of each token: its first one is the
+    mean over the plane that a sample gives of which all other tokens are 0.
+    """
     spec = tok.token_spec
     assert spec.levels is not None and spec.layout.num_tokens is not None
     words, length = Words.for_levels(spec.levels), spec.layout.num_tokens
-    count = words.vocabulary
-    ids = torch.arange(-(-count // length) * length, device=tok.device).clamp(max=count - 1).view(-1, length)
-    codes = tok.codes(Tokens(layout=spec.layout, indices=words.codes(ids), levels=spec.levels))
-    return codes.flatten(0, 1)[:count]
+    blank = torch.zeros(1, length, *(len(spec.levels),) * (len(spec.levels) > 1), dtype=torch.int64, device=tok.device)
+    base = words.of(blank)[0]  # (W,)
+    count, each = words.vocabulary, 1 if isinstance(spec.layout, Pyramid) else length  # ids that one sample tells of
+    ids = torch.arange(count, device=tok.device)
+    word = torch.arange(len(words.sizes), device=tok.device).repeat_interleave(ids.new_tensor(words.sizes))
+    found = []
+    for some in ids.split(max(each, MOST_AT_ONCE // length * each)):
+        row, column = some // each - some[0] // each, some % each
+        told = base.repeat(int(row[-1]) + 1, 1)
+        told[row, column * len(words.sizes) + word[some]] = some
+        codes = tok.codes(Tokens(layout=spec.layout, indices=words.codes(told), levels=spec.levels))
+        found.append(codes.mean(1) if isinstance(spec.layout, Pyramid) else codes[row, column])
+    vectors = torch.cat(found).float()
+    if len(words.sizes) == 1 and not isinstance(spec.layout, Pyramid):
+        return vectors
+    return torch.cat([part - part.mean(0) for part in vectors.split(words.sizes)])

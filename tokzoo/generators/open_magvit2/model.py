@@ -1,5 +1,7 @@
 """A GPT that says each token in parts, its low bits first. B batch, L tokens, D width, S parts, V values of a part."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,8 +11,9 @@ from tokzoo.generators.conditions import Condition, Labels, join, repeat, size
 from tokzoo.generators.gpt.model import Gpt, GptBlock
 from tokzoo.generators.open_magvit2.config import OpenMagvit2ArConfig
 from tokzoo.generators.sampling import check_knobs, draw, guide, score
+from tokzoo.generators.steps import Ask, replayed
 from tokzoo.generators.words import Words
-from tokzoo.layers.causal import KvCache, RmsNorm
+from tokzoo.layers.causal import Cache, RmsNorm
 from tokzoo.tokens import Grid, Tokens, TokenSpec
 
 Each = float | tuple[float, ...]  # one for all parts, or one for each
@@ -55,9 +58,9 @@ class SlotHead(nn.Module):
         self.norm = RmsNorm(dim)
         self.outputs = nn.ModuleList(nn.Linear(dim, 2**bits, bias=False) for bits in slot_bits)
 
-    def forward(self, sequence: Tensor, rotations: Tensor, caches: list[KvCache] | None = None) -> Tensor:
-        for layer, block in enumerate(self.blocks):
-            sequence = block(sequence, rotations=rotations, cache=caches[layer] if caches else None)
+    def forward(self, sequence: Tensor, rotations: Tensor) -> Tensor:
+        for block in self.blocks:
+            sequence = block(sequence, rotations=rotations)
         return self.norm(sequence)
 
 
@@ -72,6 +75,7 @@ class OpenMagvit2Gpt(Gpt):
 
     embed: SlotEmbedding
     head: SlotHead
+    _compiled_part: Ask | None = None
 
     def __init__(self, config: OpenMagvit2ArConfig):
         if config.text_tokens or config.positions != "rotary":
@@ -118,8 +122,23 @@ class OpenMagvit2Gpt(Gpt):
         parts = self.embed.split(indices)[:-1]
         told = [hidden, *(table(part) for table, part in zip(self.embed.tables, parts, strict=False))]
         sequence = torch.stack(told, dim=2).flatten(0, 1)  # (B L, S, D)
-        said = self.head(sequence, self._part_rotations()).unflatten(0, indices.shape)
+        said = self._through_parts(sequence).unflatten(0, indices.shape)
         return [output(said[:, :, slot]).float() for slot, output in enumerate(self.head.outputs)]
+
+    def step(self, fresh: Tensor, condition: Condition, caches: Sequence[Cache], **where: Any) -> Tensor:
+        """What the head reads of the next token, (B, 1, D)."""
+        return self._forward(fresh, condition, caches)[:, -1:]
+
+    def part_step(self, told: Tensor) -> Tensor:
+        """What a step gave and the vectors of the parts that are there, (B, s, D), -> logits (B, V) of the next one.
+
+        The parts are so few that reading them again costs less than keeping them.
+        """
+        return self.head.outputs[told.shape[1] - 1](self._through_parts(told)[:, -1]).float()
+
+    def compile_steps(self, **options: Any) -> None:
+        super().compile_steps(**options)
+        self._compiled_part = torch.compile(self.part_step, fullgraph=True, **options)
 
     def scores(self, ids: Tensor, condition: Condition) -> Tensor:
         logits, parts = self.part_logits(ids, condition), self.embed.split(ids)
@@ -161,39 +180,31 @@ class OpenMagvit2Gpt(Gpt):
         start = prefix.shape[1]
         guided = any(scale != 1 for scale in scales)
         asked = join(condition, self.null(condition)) if guided else condition
-        caches = self.new_caches(size(asked), length)
+        ask = self.new_steps(size(asked), length)
+        ask_part = self.part_step if self._compiled_part is None else partial(replayed, self._compiled_part)
         indices = torch.cat([prefix, prefix.new_zeros(count, length - start)], dim=1)
         broken = torch.full((), length, device=self.device)  # the first step with logits that are not finite
         for step in range(start, length):
             fresh = indices[:, :start] if step == start else indices[:, step - 1 : step]
-            hidden = self._forward(fresh.repeat(2, 1) if guided else fresh, asked, caches)[:, -1:]
-            own_caches, shift = self._part_caches(size(asked)), 0
+            told, shift = ask(fresh.repeat(2, 1) if guided else fresh, asked), 0  # (rows, 1, D)
             for slot, (bits, scale, warmth) in enumerate(zip(self.config.slot_bits, scales, warmths, strict=True)):
-                said = self.head(hidden, self._part_rotations()[slot : slot + 1], own_caches)
-                logits = self.head.outputs[slot](said[:, 0]).float()
-                logits = guide(logits, scale) if guided else logits
+                logits = guide(ask_part(told), scale) if guided else ask_part(told)
                 broken = torch.where(logits.isfinite().all(), broken, broken.clamp(max=step))
                 part = draw(logits, temperature=warmth, top_k=top_k, top_p=top_p, generator=generator)
                 indices[:, step] += part << shift
                 shift += bits
                 if slot + 1 < len(scales):
-                    hidden = self.embed.tables[slot](part.repeat(2) if guided else part).unsqueeze(1)
+                    vector = self.embed.tables[slot](part.repeat(2) if guided else part)
+                    told = torch.cat([told, vector.unsqueeze(1)], dim=1)
         if int(broken) < length:
             blamed = self._blame(lambda: self.part_logits(indices, condition)[-1])
             raise ValueError(f"the logits are not finite from step {int(broken)} on: {blamed}")
         return self._made(indices)
 
-    def _part_caches(self, batch: int) -> list[KvCache]:
-        config: OpenMagvit2ArConfig = self.config
-        head_dim, like = config.width // config.num_heads, self.head.norm.weight
-        return [
-            KvCache(batch, config.num_heads, len(config.slot_bits), head_dim, like) for _ in range(config.slot_depth)
-        ]
-
-    def _part_rotations(self) -> Tensor:
-        """Parts turn as the condition and the first tokens of the grid do."""
+    def _through_parts(self, told: Tensor) -> Tensor:
+        """The head on (N, s, D): parts turn as the condition and the first tokens of the grid do."""
         assert self.rotations is not None
-        return self.rotations[: len(self.config.slot_bits)]
+        return self.head(told, self.rotations[: told.shape[1]])
 
     def _each(self, knob: Each, name: str) -> tuple[float, ...]:
         count = len(self.config.slot_bits)

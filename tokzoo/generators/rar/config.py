@@ -13,6 +13,7 @@ class RarConfig:
         null_class: whether "no class" is a class of its own.
         slots: values of each code of a token, where tokens have several: `codebook_size`, `num_tokens` and `grid` are
             then of words (tokzoo.generators.words).
+        planes: (height, width) of each, where tokens lie on planes of growing size; they are said as one row.
         extra_positions: rows of the two position tables, and of the table of steps, that are stored and never read.
     """
 
@@ -27,6 +28,7 @@ class RarConfig:
     mlp_dim: int = 3072
     extra_positions: tuple[int, int] = (1022, 98)
     slots: tuple[int, ...] = ()
+    planes: tuple[tuple[int, int], ...] = ()
 
 
 RAR_B = RarConfig()

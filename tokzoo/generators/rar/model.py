@@ -1,6 +1,7 @@
 """An autoregressive transformer that learned many orders. B batch, L tokens, D width, V values of a token."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from tokzoo.generators.autoregressive import Autoregressive
 from tokzoo.generators.conditions import Condition, Labels, drop
 from tokzoo.generators.rar.config import RarConfig
 from tokzoo.generators.sampling import score
-from tokzoo.layers.causal import CausalAttention, KvCache
+from tokzoo.layers.causal import Cache, CausalAttention, KvCache
 from tokzoo.layers.transformer import Mlp
 from tokzoo.tokens import Tokens
 
@@ -26,7 +27,7 @@ class ModulatedBlock(nn.Module):
         self.mlp = Mlp(dim, mlp_dim)
         self.modulation = nn.Linear(dim, 6 * dim)
 
-    def forward(self, hidden: Tensor, condition: Tensor, cache: KvCache | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, condition: Tensor, cache: Cache | None = None) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(condition)).chunk(6, dim=-1)
         hidden = hidden + gate1 * self.attn(self.norm1(hidden) * (1 + scale1) + shift1, cache=cache)
         return hidden + gate2 * self.mlp(self.norm2(hidden) * (1 + scale2) + shift2)
@@ -65,9 +66,11 @@ class Rar(Autoregressive):
         fresh = ids.gather(1, orders)[:, :-1]
         return self.head(self._forward(fresh, condition, orders, None)[:, 1:]).float()
 
-    def next_logits(self, fresh: Tensor, condition: Condition, caches: list[KvCache]) -> Tensor:
-        seen = max(caches[0].used - 2, 0) + fresh.shape[1]
-        orders = torch.arange(seen + 1, device=fresh.device).expand(len(fresh), -1)
+    def next_logits(
+        self, fresh: Tensor, condition: Condition, caches: Sequence[Cache], orders: Tensor | None = None
+    ) -> Tensor:
+        if orders is None:
+            orders = torch.arange(self.config.num_tokens, device=fresh.device).expand(len(fresh), -1)
         return self.head(self._forward(fresh, condition, orders, caches)[:, -1]).float()
 
     def new_caches(self, batch: int, length: int) -> list[KvCache]:
@@ -84,36 +87,54 @@ class Rar(Autoregressive):
         label_dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Mean of -log p over all words, in nats; `random_orders` is the share of samples read in one, not raster."""
+        """Mean of -log p over all words that count, in nats; `random_orders` is the share of samples read in one."""
         ids, condition = self._pair(tokens, labels)
         if label_dropout:
             condition = drop(condition, self.null(condition), label_dropout, generator)
-        keys = torch.rand(ids.shape, device=ids.device, generator=generator)
+        counts = self._counted(tokens, ids)
+        keys = torch.rand(ids.shape, device=ids.device, generator=generator) + (1 - counts)  # what does not count: last
         shuffled = torch.rand(len(ids), 1, device=ids.device, generator=generator) < random_orders
         raster = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         orders = torch.where(shuffled, keys.argsort(dim=1), raster)
         logits = self._possible(self.logits(ids, condition, orders), orders)
-        return -score(logits, ids.gather(1, orders)).mean()
+        scores = score(logits, ids.gather(1, orders)) * counts.gather(1, orders)
+        return -scores.sum() / counts.sum()
 
-    def _forward(self, fresh: Tensor, condition: Condition, orders: Tensor, caches: list[KvCache] | None) -> Tensor:
+    def _begin(self, given: Tokens | None, count: int, length: int) -> tuple[Tensor, Tensor | None]:
+        """Given tokens may lie anywhere: they are read first, and the rest is made after them in raster order.
+
+        Published weights were trained on raster order alone in the end, so that a prefix suits them best.
+        """
+        if given is None or given.valid is None or given.valid.all(1).all():
+            return super()._begin(given, count, length)
+        ids = self._given_ids(given, given.num_tokens, count, length)
+        kept = given.valid.to(ids.device).repeat_interleave(len(self.words.sizes), 1).expand_as(ids)
+        known = int(kept[0].sum())
+        if not bool((kept.sum(1) == known).all()):
+            raise ValueError(f"as many tokens must be given in each sample; got {given.valid.sum(1).tolist()[:8]}")
+        ids, kept = (F.pad(part, (0, length - part.shape[1])) for part in (ids, kept))
+        orders = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
+        raster = bool((orders[:, 1:] > orders[:, :-1]).all())
+        return ids.gather(1, orders)[:, :known], None if raster else orders
+
+    def _forward(self, fresh: Tensor, condition: Condition, orders: Tensor, caches: Sequence[Cache] | None) -> Tensor:
         """Start and class, if the caches do not hold them, and tokens (B, n) in their order -> what the head reads.
 
-        `orders` (B, one more than the tokens so far, unless these are all) says where each lies and the next will.
+        `orders` (B, W) says where all tokens lie, in the order in which they are read.
         """
         assert isinstance(condition, Tensor)
-        begun = caches[0].used if caches else 0
         classes = self.embed(condition + self.config.codebook_size + 1).unsqueeze(1)  # (B, 1, D)
-        seen = max(begun - 2, 0)
-        told = seen + fresh.shape[1]
-        hidden = self.embed(fresh) + self.positions[2 + orders[:, seen:told]]
-        if begun:
-            hidden = hidden + self.target_positions[2 + orders[:, seen + 1 : told + 1]]
-        else:
-            targets = self.target_positions[2 + orders[:, : told + 1]]  # from the class on, each is told the next place
-            targets = F.pad(targets, (0, 0, 0, told + 1 - targets.shape[1]))  # after the last token there is none
-            first = (self.start + self.positions[0]).expand_as(classes)
-            hidden = torch.cat([first, torch.cat([classes + self.positions[1], hidden], dim=1) + targets], dim=1)
-        told_steps = classes + self.steps[begun : begun + hidden.shape[1]]
+        hidden = self.embed(fresh)
+        if caches is None or caches[0].empty:
+            hidden = torch.cat([self.start.expand_as(classes), classes, hidden], dim=1)
+        new = hidden.shape[1]
+        places = torch.arange(new, device=fresh.device) if caches is None else caches[0].places(new)
+        first = torch.arange(2, device=fresh.device).expand(len(orders), -1)
+        lies = torch.cat([first, 2 + orders], dim=1)[:, places]
+        following = F.pad(2 + orders, (1, 1))[:, places]  # 0, of no token, for the start and behind the last
+        targets = self.target_positions[following].masked_fill(following.unsqueeze(-1) == 0, 0)
+        hidden = hidden + self.positions[lies] + targets
+        told_steps = classes + self.steps[places]
         for layer, block in enumerate(self.blocks):
             hidden = block(hidden, told_steps, caches[layer] if caches else None)
         scale, shift = self.modulation(F.silu(told_steps)).chunk(2, dim=-1)  # the blocks have the shift first

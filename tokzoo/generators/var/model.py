@@ -156,14 +156,6 @@ class Var(Autoregressive):
         assert isinstance(tok.quantizer, MultiScaleQuantizer)
         self._quantizer = (tok.quantizer,)
 
-    def check_tokens(self, tokens: Tokens) -> Tensor:
-        indices = super().check_tokens(tokens)
-        assert isinstance(tokens.layout, Pyramid)
-        count = len(tokens.layout.scales)
-        if tokens.layout.scales != self.layout.scales[:count]:
-            raise ValueError(f"this generator's tokens lie on {self.layout}; got {tokens.layout}")
-        return indices
-
     # its numbers
 
     def logits(self, indices: Tensor, condition: Condition) -> Tensor:
@@ -172,10 +164,18 @@ class Var(Autoregressive):
         read = max(end for end in ends if end < indices.shape[1])
         return self.predict(self.inputs(indices[:, :read]), condition)
 
-    def next_logits(self, fresh: Tensor, condition: Condition, caches: list[KvCache]) -> Tensor:
+    def next_logits(  # type: ignore[override]
+        self, fresh: Tensor, condition: Condition, caches: list[KvCache]
+    ) -> Tensor:
         """All tokens of the scales so far, (B, n), -> logits (B, h w, V), float32, of the next scale's."""
         latest = self.inputs(fresh)[:, max(caches[0].used - self.config.scales[0] ** 2, 0) :]
         return self.predict(latest.repeat(size(condition) // len(latest), 1, 1), condition, caches)
+
+    def compile_steps(self, **options: Any) -> None:
+        raise TypeError(
+            f"a pass of this generator makes a whole scale, and its {len(self.config.scales)} passes are of unlike "
+            "sizes: there is no step that one graph could be"
+        )
 
     def new_caches(self, batch: int, length: int) -> list[KvCache]:
         config: VarConfig = self.config
