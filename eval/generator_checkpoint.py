@@ -26,6 +26,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from eval import records
 from eval.checkpoint import features, fit_probe, round_trip
 from tokzoo import hub, verify
 from tokzoo._files import write_atomically
@@ -51,7 +52,10 @@ class Judge:
     """
 
     def __init__(self, photos: ImageFolder, classes: tuple[str, ...], size: int):
-        assert photos.labels is not None
+        if photos.labels is None:
+            raise ValueError(
+                f"{photos.path} has no labels: a probe learns from the columns file and label of a manifest.csv"
+            )
         self.extractor = EfficientNetLite0Features()
         self.classes = classes
         learned, self.kept = split(photos.labels, 0.05, 0)
@@ -134,7 +138,7 @@ def attribution(archive: Path) -> str:
 
 def main() -> None:
     """Parses, exports, scores, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--photos", type=Path, required=True)
@@ -163,9 +167,9 @@ def main() -> None:
         "held_out_loss": round(held_out[checkpoint.step], 4),
         "recognised": measure(pipe, photos, arguments.guidance, arguments.per_class),
     }
-    write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
+    records.write_record(folder / "scores.json", about)
     if arguments.out == SHIPPED:
-        write_atomically(RESULTS / f"recognition_{arguments.name}.json", json.dumps(about, indent=2) + "\n")
+        records.write_record(RESULTS / f"recognition_{arguments.name}.json", about)
     write_atomically(folder / "README.md", card(pipe, arguments, about, config))
     print(json.dumps(about["recognised"]["mean"] | about["recognised"]["of_reconstructions"], indent=2))
 
@@ -200,11 +204,12 @@ def card(pipe: Pipeline, arguments: argparse.Namespace, about: dict, config: dic
         f"tokens of `{model.tokenizer}`, which decodes them to {side}x{side} photos, of {len(pipe.classes)} classes. "
         f"{size / 1e6:.2f}M parameters, stored in half precision."
     )
+    unit = "" if model.levels is None else " nats a token"
     begun = f"Begun as `{config['init']}`, of which it took all but the codes. " if config["init"] else ""
     told = (
         f"{begun}{about['steps']:,} steps of {config['batch_size']} photos, each in one of several crops; "
         f"{about['seconds']:,} s on one thread of a CPU, next to other work. These are its averaged (EMA) weights; its "
-        f"loss on held-out photos is {about['held_out_loss']:.3f} nats a token. Being trained on a CPU for minutes, it "
+        f"loss on held-out photos is {about['held_out_loss']:.3f}{unit}. Being trained on a CPU for minutes, it "
         "is a working example, not the best that this size can do."
     )
     how = (

@@ -194,6 +194,24 @@ def test_continuous_tokens_are_recorded_and_compared(tmp_path: Path) -> None:
     assert not verify._against(tokens, shifted, verify.Bounds(0.97, 1e-3))[1]
 
 
+def test_a_generator_of_continuous_tokens_is_recorded_and_another_one_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name, means, deviations = "gpstoken_sit_nano", (0.0,) * 7, (1.0,) * 7
+    small = dict(num_tokens=4, code_dim=2, means=means, deviations=deviations, width=16, depth=1, num_heads=2)
+    model = tokzoo.create_model(name, **small).eval()
+    for value in model.parameters():
+        torch.nn.init.normal_(value, std=0.2)
+    folder = tmp_path / "checkpoints" / f"{name}.here"
+    verify.record(model.save_pretrained(folder))
+    monkeypatch.setattr(_files, "data_folder", lambda kind: tmp_path / kind)
+    model = tokzoo.from_pretrained(folder)
+    assert verify._drawn_answer(model, f"{name}.here").outcome == "proven"
+    with torch.no_grad():
+        model.velocity.out.bias.add_(0.5)
+    assert verify._drawn_answer(model, f"{name}.here").outcome == "failed"
+
+
 def test_adapters_take_their_inputs_on_the_device_of_the_case() -> None:
     for entry in tokzoo.registry.architectures().values():
         if entry.golden is not None:

@@ -283,17 +283,34 @@ def _drawn_answer(model: Generator, full_name: str) -> Check:
     want = _recorded(full_name)
     if isinstance(want, Check):
         return want
-    loss = _loss_of(model, torch.tensor(want["tokens"]))
+    loss = _loss_of(model, want)
     ok = abs(loss - want["loss"]) <= HALF.get(model.dtype, Bounds(SHARE, 1e-3)).error * want["loss"]
     said = f"sha256 of the file as recorded; recorded tokens have a loss of {loss:.4f}, recorded {want['loss']:.4f}"
     return Check("proven" if ok else "failed", RECORDED, said)
 
 
-def _loss_of(model: Generator, indices: Tensor) -> float:
-    """Of tokens (B, L), a sample of each of the first classes."""
-    tokens = Tokens(layout=model.layout, indices=indices, levels=model.levels)
-    generator = torch.Generator(model.device).manual_seed(0)
-    return float(model.loss(tokens, list(range(len(indices))), generator=generator))
+def _loss_of(model: Generator, recorded: dict[str, Any]) -> float:
+    """Of recorded tokens, a sample of each of the first classes."""
+    generator, given = torch.Generator(model.device).manual_seed(0), {}
+    if model.levels is not None:
+        tokens = Tokens(layout=model.layout, indices=torch.tensor(recorded["tokens"]), levels=model.levels)
+    else:
+        tokens = Tokens(layout=model.layout, **{name: torch.tensor(value) for name, value in recorded["drawn"].items()})
+    if tokens.geometry is not None:
+        given["layouts"] = tokens.geometry  # any will do: the loss is compared, whatever it is
+    return float(model.loss(tokens, list(range(len(tokens))), generator=generator, **given))
+
+
+def _drawn_of(model: Generator) -> dict[str, Any]:
+    """Tokens of the first two classes, for `_loss_of`."""
+    if model.levels is not None:
+        indices = model.sample([0, 1], temperature=0).indices
+        assert indices is not None
+        return {"tokens": indices.tolist()}
+    drawn = model.sample([0, 1], num_steps=8, generator=torch.Generator(model.device).manual_seed(0))
+    parts = {"latents": drawn.latents, "geometry": drawn.geometry}
+    rounded = {name: np.round(part.numpy(), 4).tolist() for name, part in parts.items() if part is not None}
+    return {"drawn": rounded}
 
 
 @torch.no_grad()
@@ -331,11 +348,10 @@ def record(folder: Path) -> Path:
     """
     tok = hub.from_pretrained(folder)
     if isinstance(tok, Generator):
-        drawn = tok.sample([0, 1], temperature=0).indices
-        assert drawn is not None
+        drawn = _drawn_of(tok)
         known = {
             "weights_sha256": _files.sha256_of(folder / _finding.WEIGHTS),
-            "tokens": drawn.tolist(),
+            **drawn,
             "loss": _loss_of(tok, drawn),
         }
         write_atomically(folder / ANSWER, json.dumps(known) + "\n")

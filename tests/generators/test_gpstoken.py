@@ -135,6 +135,8 @@ def test_bad_requests_are_refused_by_name() -> None:
         tokzoo.create_model("gpstoken_sit_nano", tokenizer=tiny("gpstoken"), num_tokens=6)
     with pytest.raises(ValueError, match=r"layouts must be \(N, 5\) or \(3, N, 5\)"):
         model.sample([1, 2, 3], layouts=some_layouts())
+    with pytest.raises(ValueError, match="the layouts hold NaN"):
+        model.sample([1, 2], layouts=some_layouts() * torch.nan)
     with pytest.raises(ValueError, match="method must be"):
         model.sample([1, 2], layouts=some_layouts(), method="dopri5")
     with pytest.raises(ValueError, match="at least 2 steps"):

@@ -222,6 +222,8 @@ class GpsSit(Generator):
         given = given.unsqueeze(0) if given.ndim == 2 else given
         if given.ndim != 3 or given.shape[2] != 5 or len(given) not in (1, count):
             raise ValueError(f"layouts must be (N, 5) or ({count}, N, 5): {LAYOUTS}; got {tuple(given.shape)}")
+        if not torch.compiler.is_compiling() and not bool(given.isfinite().all()):
+            raise ValueError("the layouts hold NaN or infinity: look where they come from")
         return given.expand(count, -1, -1)
 
     def _null(self, classes: Tensor) -> Tensor:
