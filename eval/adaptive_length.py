@@ -9,10 +9,7 @@ The target that counts is chosen before any correlation is seen: the least one t
 the median error where the whole budget is spent, rounded up to the next error that the model has a word for.
 """
 
-import argparse
-import json
 import platform
-import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,7 +21,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 import tokzoo
-from tokzoo._files import write_atomically
+from eval import records
 from tokzoo.data.batches import evaluation_images
 from tokzoo.data.readers import ImageFolder
 from tokzoo.encoders.halting_query import ERRORS
@@ -79,11 +76,8 @@ def measure(tok: tokzoo.VisualTokenizer, photos: Tensor, bytes_: np.ndarray, max
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses, measures, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.held_out_parser(__doc__, "adaptive_length.json")
     parser.add_argument("tokenizer")
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("eval/results/adaptive_length.json"))
-    parser.add_argument("--limit", type=int, help="held-out photos; default: all")
     given = parser.parse_args(arguments)
     tok, steps = load(given.tokenizer)
     photos = evaluation_images(ImageFolder(given.photos, split="val"), tok.image_size, limit=given.limit)
@@ -97,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"asked {row.max_error:5.3f}: {came}, Spearman {row.spearman:+.3f}{mark}")
     result = {
         "what": "tokens that an adaptive tokenizer spends on held-out photos at equal target error, against JPEG bytes",
-        "command": "python -m eval.adaptive_length " + " ".join(sys.argv[1:] if arguments is None else arguments),
+        "command": records.command("adaptive_length", arguments),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("tokzoo", "torch")}},
         "photos": {"file": given.photos.name, "split": "val", "count": len(photos)},
@@ -107,8 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         "target": asdict(next(row for row in rows if row.max_error == target)),
         "asked": [asdict(row) for row in rows],
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(given.out, json.dumps(result, indent=2) + "\n")
+    records.write_record(given.out, result)
 
 
 def load(name: str) -> tuple[tokzoo.VisualTokenizer, int | None]:

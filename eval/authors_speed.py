@@ -6,8 +6,6 @@ CHECKOUT is a clone of bytedance/1d-tokenizer; omegaconf and accelerate must be 
 random initialisation: times do not depend on them, and equal indices show that both sides do the same work.
 """
 
-import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,8 +15,8 @@ from pathlib import Path
 import torch
 
 import tokzoo
+from eval import records
 from tokzoo import _torchvision
-from tokzoo._files import write_atomically
 from tokzoo.benchmarks.machine import machine
 from tokzoo.benchmarks.models import plain_vit
 from tokzoo.benchmarks.timing import cpu_speedup, interleaved, speedup
@@ -37,7 +35,7 @@ def authors_model(checkout: Path, size: str) -> torch.nn.Module:
 
 def main() -> None:
     """Parses, builds three models, times, writes eval/results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--size", default="s128")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
@@ -110,8 +108,7 @@ def main() -> None:
         "rows": rows,
     }
     out = Path("eval/results") / f"titok_{arguments.size}_speed.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, json.dumps(report, indent=2) + "\n")
+    records.write_record(out, report)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import yaml
 from torch import Tensor
 
 import tokzoo
+from eval import records
 from eval.prefixes import mean_image, measure
 from tokzoo import verify
 from tokzoo._files import write_atomically
@@ -146,7 +147,7 @@ def attribution(archive: Path) -> str:
 
 def main() -> None:
     """Parses, exports, scores, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--photos", type=Path, required=True)
@@ -169,7 +170,7 @@ def main() -> None:
         "machine": f"{platform.machine()} CPU, {count} thread{'s' * (count > 1)}, torch {torch.__version__}",
         "scores": scores,
     }
-    write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
+    records.write_record(folder / "scores.json", about)
     write_atomically(folder / "README.md", card(tok, arguments, about, config))
     print(json.dumps(about, indent=2))
 

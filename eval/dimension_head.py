@@ -6,9 +6,6 @@ Both are given a token's place alone, learn the tokens of the same training phot
 those of all held-out photos: -log p in nats per code, and by channel.
 """
 
-import argparse
-import json
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import tokzoo
-from tokzoo._files import write_atomically
+from eval import records
 from tokzoo.benchmarks.machine import machine
 from tokzoo.data.batches import evaluation_images
 from tokzoo.data.readers import ImageFolder
@@ -49,7 +46,7 @@ def tokens_of(tok: tokzoo.VisualTokenizer, photos: Tensor) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("name")
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=120, help="of processor time, both heads together")
@@ -90,7 +87,7 @@ def main() -> None:
         print(f"{name:16} {found[name]['nats_per_code']:.4f} nats per code")
     report = {
         "what": "-log p per code on held-out photos, of heads that are told a token's place",
-        "command": " ".join(["python -m eval.dimension_head", *_told(sys.argv[1:])]),
+        "command": records.command("dimension_head"),
         "tokenizer": tok.name,
         "levels": levels,
         "photos": {"train": len(learned), "val": len(held_out)},
@@ -101,12 +98,7 @@ def main() -> None:
         "machine": machine("cpu"),
     }
     if options.out is not None:
-        write_atomically(options.out, json.dumps(report, indent=2) + "\n")
-
-
-def _told(arguments: list[str]) -> list[str]:
-    """A command's arguments, folders above the repository left out."""
-    return [Path(argument).name if argument.startswith("..") else argument for argument in arguments]
+        records.write_record(options.out, report)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,8 @@ the photos (arXiv:1801.01401's polynomial kernel, over pairs of different photos
 for each photo, the same for all lengths. Intervals hold 95% of bootstraps over photos, the same ones for all numbers.
 """
 
-import argparse
-import json
-import sys
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import tokzoo
-from tokzoo._files import write_atomically
+from eval import records
 from tokzoo.benchmarks.machine import machine
 from tokzoo.data.batches import evaluation_images
 from tokzoo.data.readers import ImageFolder
@@ -103,12 +99,9 @@ def reconstruct(tok: tokzoo.VisualTokenizer, photos: Tensor, extractor: Extracto
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses, measures, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.held_out_parser(__doc__, "flextok_mechanism.json")
     parser.add_argument("flow")
     parser.add_argument("regression")
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("eval/results/flextok_mechanism.json"))
-    parser.add_argument("--limit", type=int, help="held-out photos; default: all")
     parser.add_argument("--side", type=int, default=128, help="pixels that the extractor sees")
     given = parser.parse_args(arguments)
     toks = {role: tokzoo.from_pretrained(getattr(given, role)) for role in ("flow", "regression")}
@@ -153,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{'holds' if holds else 'FAILS'}: {claim}")
     result = {
         "what": "prefixes of a tokenizer with a flow decoder and of one trained on pixel errors, on held-out photos",
-        "command": "python -m eval.flextok_mechanism " + " ".join(sys.argv[1:] if arguments is None else arguments),
+        "command": records.command("flextok_mechanism", arguments),
         "machine": machine(),
         "photos": {"file": given.photos.name, "split": "val", "count": len(photos)},
         "extractor": {"name": extractor.name, "side": given.side, "weights_sha256": extractor.weights_sha256},
@@ -168,8 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
             for role, tok in toks.items()
         },
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(given.out, json.dumps(result, indent=2) + "\n")
+    records.write_record(given.out, result)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ the ratio of few steps is that of many. On one thread of a processor its own tim
 write into eval/results/flextok_speed.json.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 import torch
 
 import tokzoo
-from tokzoo._files import write_atomically
+from eval import records
 from tokzoo.benchmarks.machine import machine
 from tokzoo.benchmarks.timing import Call, cpu_speedup, interleaved, is_alone, speedup
 from tokzoo.layers.normed_transformer import swiglu_width
@@ -90,7 +88,7 @@ def products(tok: Flextok, steps: int, rows: int = 2) -> Call:
 
 def main() -> None:
     """Parses, builds, times, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("what", choices=("encode", "decode"))
     parser.add_argument("--part", choices=("autoencoder", "transformer"), default="transformer")
     parser.add_argument("--batch", type=int, default=8)
@@ -122,14 +120,13 @@ def main() -> None:
     report = json.loads(OUT.read_text()) if OUT.is_file() else {}
     report["what"] = "flextok_d12_d12's shape, float32, inference mode; medians of rounds in turn"
     report[name] = {
-        "command": "python -m eval.flextok_speed " + " ".join(sys.argv[1:]),
+        "command": records.command("flextok_speed"),
         "machine": machine(),
         **about,
         "timings": {key: asdict(timing) for key, timing in timings.items()},
         f"{slow}_over_{fast}_{measure}": ratio,
     }
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(OUT, json.dumps(report, indent=2) + "\n")
+    records.write_record(OUT, report)
 
 
 if __name__ == "__main__":

@@ -13,19 +13,15 @@ The share is the centroid's way along the Gaussian's, over the Gaussian's: 1 if 
 Intervals hold 95% of bootstraps over photos.
 """
 
-import argparse
-import json
-import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 import tokzoo
+from eval import records
 from eval.flextok_mechanism import BATCH, BOOTSTRAPS, Bootstrap, estimate
-from tokzoo._files import write_atomically
 from tokzoo.benchmarks.machine import machine
 from tokzoo.data.batches import evaluation_images
 from tokzoo.data.readers import ImageFolder
@@ -107,11 +103,8 @@ def centroids(tok: tokzoo.VisualTokenizer, tokens: Tokens, without: Tensor) -> T
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses, measures, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.held_out_parser(__doc__, "gpstoken_mechanism.json")
     parser.add_argument("tokenizer")
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("eval/results/gpstoken_mechanism.json"))
-    parser.add_argument("--limit", type=int, help="held-out photos; default: all")
     given = parser.parse_args(arguments)
     tok = tokzoo.from_pretrained(given.tokenizer)
     held_out = ImageFolder(given.photos, split="val")
@@ -149,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{'holds' if holds else 'FAILS'}: {claim}")
     result = {
         "what": "one tokenizer's own partition beside a uniform grid of regions, on held-out photos; Gaussians moved",
-        "command": "python -m eval.gpstoken_mechanism " + " ".join(sys.argv[1:] if arguments is None else arguments),
+        "command": records.command("gpstoken_mechanism", arguments),
         "machine": machine(),
         "photos": {"file": given.photos.name, "split": "val", "count": len(photos)},
         "intervals": f"95% of {BOOTSTRAPS} bootstraps over photos",
@@ -159,8 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
         "by_tokens": table,
         "share_of_the_way": asdict(share),
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(given.out, json.dumps(result, indent=2) + "\n")
+    records.write_record(given.out, result)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ tables are fitted to all of kodim13, 15 .. 23, in tiles of that size. Rows that 
 so that a run may be stopped and go on.
 """
 
-import argparse
 import io
 import json
 import statistics
@@ -22,8 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 import tokzoo
+from eval import records
 from tokzoo import images as photos
-from tokzoo._files import replace_atomically, write_atomically
+from tokzoo._files import replace_atomically
 from tokzoo.benchmarks.machine import machine
 from tokzoo.data.readers import ImageFolder
 from tokzoo.tokenizers.post_training.calibration import Calibration, calibrate
@@ -115,7 +115,7 @@ def measure(
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("name", nargs="?")
     parser.add_argument("--file", type=Path)
     parser.add_argument("--photos", type=Path)
@@ -155,7 +155,7 @@ def main() -> None:
         rate = "" if line["bits_per_pixel"] is None else f"{line['bits_per_pixel']:.3f}"
         print(f"{line['name']:28} {line['psnr']:7.3f} dB {rate:>8} bits per pixel", flush=True)
         if options.out is not None:
-            write_atomically(options.out, json.dumps(told, indent=2) + "\n")
+            records.write_record(options.out, told)
 
 
 def plot(told: dict[str, Any], file: Path) -> None:

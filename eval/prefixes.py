@@ -6,21 +6,17 @@ Says for each whether the error falls with every longer prefix, and which share 
 all of them, the first quarter of the tokens carries. Give a model trained with tail token drop and one without.
 """
 
-import argparse
-import json
 import platform
-import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import tokzoo
-from tokzoo._files import write_atomically
+from eval import records
 from tokzoo.data.batches import Chosen, Photos, evaluation_images
 from tokzoo.data.readers import ImageFolder
 from tokzoo.losses.reconstruction import psnr
@@ -100,11 +96,8 @@ def report(curve: PrefixCurve) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses, measures, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.held_out_parser(__doc__, "prefixes.json")
     parser.add_argument("tokenizers", nargs="+")
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("eval/results/prefixes.json"))
-    parser.add_argument("--limit", type=int, help="held-out photos; default: all")
     given = parser.parse_args(arguments)
     train, val = (ImageFolder(given.photos, split=split) for split in ("train", "val"))
     curves = []
@@ -119,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(report(curves[-1]))
     result = {
         "what": "error on held-out photos after the first k tokens; k = 0 is the mean training image",
-        "command": "python -m eval.prefixes " + " ".join(sys.argv[1:] if arguments is None else arguments),
+        "command": records.command("prefixes", arguments),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("tokzoo", "torch")}},
         "photos": {"file": given.photos.name, "train": len(train), "val": min(given.limit or len(val), len(val))},
@@ -127,8 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
             {**asdict(curve), "falls": curve.falls, "first_quarter_share": curve.first_quarter} for curve in curves
         ],
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(given.out, json.dumps(result, indent=2) + "\n")
+    records.write_record(given.out, result)
 
 
 if __name__ == "__main__":

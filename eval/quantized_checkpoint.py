@@ -13,7 +13,6 @@ unchanged. What is shipped is allocated.
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 import tokzoo
+from eval import records
 from eval.checkpoint import attribution
 from tokzoo import verify
 from tokzoo._files import write_atomically
@@ -87,7 +87,7 @@ def ways(base: tokzoo.VisualTokenizer, calibration: Calibration, levels: int) ->
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("base")
     parser.add_argument("shipped", nargs="+", metavar="LEVELS=NAME")
     parser.add_argument("--photos", type=Path, required=True)
@@ -117,7 +117,7 @@ def main() -> None:
     }
     for levels, name in names.items():
         folder = Path("checkpoints") / name
-        write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
+        records.write_record(folder / "scores.json", about)
         write_atomically(folder / "README.md", card(name, levels, loaded[name], options, about))
 
 

@@ -3,13 +3,11 @@
 usage: python -m eval.splatting --photos kodak24 [--rounds 5] [--out eval/results/splatting.json]
 """
 
-import argparse
-import json
 from pathlib import Path
 
 import torch
 
-from tokzoo._files import write_atomically
+from eval import records
 from tokzoo.benchmarks import splatting
 from tokzoo.benchmarks.machine import machine
 from tokzoo.benchmarks.micro import describe
@@ -19,7 +17,7 @@ PUBLISHED = ("gpstoken_s64", "gpstoken_m128", "gpstoken_l256")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
@@ -38,7 +36,7 @@ def main() -> None:
     }
     print("\n".join(describe(told)))
     if options.out is not None:
-        write_atomically(options.out, json.dumps(told, indent=2) + "\n")
+        records.write_record(options.out, told)
 
 
 if __name__ == "__main__":

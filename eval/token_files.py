@@ -10,10 +10,8 @@ then remains where the probabilities are intervals already: all that works on co
 "least_network" is what no generator does without: matrix products of one block of width 256, and of its output layer.
 """
 
-import argparse
 import json
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tokzoo._files import write_atomically
+from eval import records
 from tokzoo.benchmarks.machine import machine
 from tokzoo.token_files import Frequencies, TokenFile, load, rans, save
 from tokzoo.token_files.container import BLOCK_BITS, CODED_BLOCK_BITS
@@ -245,22 +243,21 @@ def file_rows(folder: Path, rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         result = {
             "what": "CPU time of one process, best of rounds; rates over plain payload bytes, codes, and int64 bytes",
-            "command": " ".join(["python -m eval.token_files", *sys.argv[1:]]),
+            "command": records.command("token_files"),
             "rounds": rounds,
             "machine": machine(),
             "codes": {"count": CODES, "rows": coding_rows(rounds)},
             "generated_from_given_probabilities": generated_rows(rounds),
             "files": file_rows(Path(folder), rounds),
         }
-    RESULT.parent.mkdir(exist_ok=True)
-    write_atomically(RESULT, json.dumps(result, indent=2) + "\n")
+    records.write_record(RESULT, result)
     print(f"written to {RESULT}")
 
 
