@@ -12,6 +12,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -125,6 +126,34 @@ def mirror(batch: Rgbd, which: Tensor) -> Rgbd:
         torch.where(which[:, None, None], batch.depth.flip(2), batch.depth),
         torch.where(which[:, None, None], swapped, batch.intrinsics),
     )
+
+
+class Noised(NamedTuple):
+    """Depth (B, H, W) that is wrong where `wrong`, bool (B, H, W)."""
+
+    depth: Tensor
+    wrong: Tensor
+
+
+def noised(depth: Tensor, *, share: float, deviation: float, generator: torch.Generator, side: int = 8) -> Noised:
+    """Depth (B, H, W) with noise in a share of its squares: each is off by a factor of its own, and so is each pixel.
+
+    Args:
+        share: of the squares, drawn one by one.
+        deviation: of the logs of both factors.
+        generator: of the CPU.
+        side: pixels per side of a square.
+    """
+    count, height, width = depth.shape
+    squares = (count, -(-height // side), -(-width // side))
+
+    def spread_out(values: Tensor) -> Tensor:
+        return values.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, :height, :width]
+
+    wrong = spread_out(torch.rand(squares, generator=generator) < share).to(depth.device)
+    logs = spread_out(torch.randn(squares, generator=generator)) + torch.randn(depth.shape, generator=generator)
+    factor = (deviation * logs).exp().to(depth.device, depth.dtype)
+    return Noised(torch.where(wrong, depth * factor, depth), wrong)
 
 
 def write_scenes(folder: str | Path, count: int, *, seed: int, image_size: int, first: int = 0) -> Path:

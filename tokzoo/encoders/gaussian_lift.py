@@ -6,28 +6,32 @@ P patches, each a Gaussian at first; N tokens, each a Gaussian at last; F featur
 import math
 from collections.abc import Sequence as PySequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokzoo.layers.camera import default_intrinsics, lift, pixel_rays
+from tokzoo.layers.camera import default_intrinsics, lift
 from tokzoo.layers.fourier import octave_code
 from tokzoo.layers.patches import to_map, to_tokens
 from tokzoo.layers.precision import without_autocast
-from tokzoo.layers.projection import Gaussians3D, covariances, mixtures
+from tokzoo.layers.projection import Gaussians3D, covariances, mixtures, rounded
 from tokzoo.layers.transformer import TransformerBlock
 from tokzoo.parts import Encoder
 from tokzoo.tokens import Features, Gaussians
 
 LOG_SCALES = (-9.0, 3.0)  # logs of metres: what is beyond counts as the bound
-START_SHARPNESS = 1.0  # of the first attention, per unit of likeness of two codes
+PICTURE_OCTAVES = 3  # of the code of a patch's place in the picture
+START_SHARPNESS = 3.0  # of the first attention: logits of own places are so many logs of N above the mean
+START_DEPTHS = (0.2, 1.2)  # from and to, units: of the walls that queries begin with
 
 
 class RgbdPatchFeatures(nn.Module):
-    """What is known of a patch: colours, the shape of its points, where they are; then transformer blocks.
+    """What is known of a patch: colours, the shape of its points, where they and it are; then transformer blocks.
 
-    Our stand-in for the large frozen network whose features the paper takes.
+    Our stand-in for the large frozen network whose features the paper takes. As there, features know the place in the
+    picture, by which queries can share the picture out among them.
 
     Shapes:
         images (B, 3, H, W), points (B, 3, H, W), valid (B, 1, H, W), anchors (B, P, 3), codes (B, P, 6 * octaves)
@@ -39,6 +43,8 @@ class RgbdPatchFeatures(nn.Module):
         self.patch_size = patch_size
         self.patch_embed = nn.Conv2d(7, width, patch_size, stride=patch_size)
         self.place = nn.Linear(code_dim, width)
+        self.place_in_picture = nn.Linear(4 * PICTURE_OCTAVES, width)
+        nn.init.normal_(self.place_in_picture.weight, std=0.5)  # louder than what patches hold
         self.blocks = nn.ModuleList(TransformerBlock(width, num_heads) for _ in range(depth))
         self.norm_out = nn.LayerNorm(width)
 
@@ -48,10 +54,18 @@ class RgbdPatchFeatures(nn.Module):
         # a patch is about as wide as its side times its depth over the focal length: shapes come out at about 1
         shape = torch.where(valid, (points - centre) / centre[:, 2:].clamp_min(1e-6), 0.0) * 16
         seen = torch.cat([images * 2 - 1, shape.to(images.dtype), valid.to(images.dtype)], dim=1)
-        hidden = to_tokens(self.patch_embed(seen)) + self.place(codes)
+        places = picture_code(rows, columns, device=images.device).to(images.dtype)
+        hidden = to_tokens(self.patch_embed(seen)) + self.place(codes) + self.place_in_picture(places)
         for block in self.blocks:
             hidden = block(hidden)
         return self.norm_out(hidden)
+
+
+def picture_code(rows: int, columns: int, *, device: torch.device) -> Tensor:
+    """The codes of the places of patches in a picture whose sides are 1: (P, 4 * PICTURE_OCTAVES)."""
+    row, column = (((torch.arange(count, device=device) + 0.5) / count) for count in (rows, columns))
+    places = torch.stack([row.unsqueeze(1).expand(rows, columns), column.expand(rows, columns)], dim=-1)
+    return octave_code(places.flatten(0, 1), PICTURE_OCTAVES)
 
 
 class GaussianHead(nn.Module):
@@ -62,6 +76,8 @@ class GaussianHead(nn.Module):
     Args:
         feature_width: F.
         head_widths: hidden layers; the last is that of the opacity, too.
+        offset: whether means move; else they are where the points are.
+        isotropic: whether one scale is told for all directions.
         rotated: whether Gaussians turn.
         start_scale: standard deviation before anything is learned, in metres.
 
@@ -70,21 +86,33 @@ class GaussianHead(nn.Module):
         opacities (B, P), all float32
     """
 
-    def __init__(self, *, feature_width: int, head_widths: PySequence[int], rotated: bool, start_scale: float):
+    def __init__(
+        self,
+        *,
+        feature_width: int,
+        head_widths: PySequence[int],
+        offset: bool,
+        isotropic: bool,
+        rotated: bool,
+        start_scale: float,
+    ):
         super().__init__()
+        self.told = (3 if offset else 0, 1 if isotropic else 3, 4 if rotated else 0)
         widths = [feature_width, *head_widths]
         layers = [layer for before, after in pairwise(widths) for layer in (nn.Linear(before, after), nn.GELU())]
-        last = nn.Linear(widths[-1], 10 if rotated else 6)
+        last = nn.Linear(widths[-1], sum(self.told))
         self.shape = nn.Sequential(*layers, last)
         self.opacity = nn.Sequential(nn.Linear(3 * feature_width, widths[-1]), nn.GELU(), nn.Linear(widths[-1], 1))
         with torch.no_grad():  # Gaussians begin round, where their points are
             last.weight.mul_(0.1)
             last.bias.zero_()
-            last.bias[3:6] = math.log(start_scale)
+            last.bias.split(self.told)[1].fill_(math.log(start_scale))
 
     def forward(self, features: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         told = self.shape(features).float()
-        offsets, log_scales, turn = told.split((3, 3, told.shape[-1] - 6), dim=-1)
+        offsets, log_scales, turn = told.split(self.told, dim=-1)
+        offsets = offsets if offsets.shape[-1] else torch.zeros_like(told[..., :1]).expand(*told.shape[:2], 3)
+        log_scales = log_scales.expand(*told.shape[:2], 3)
         still = told.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(*told.shape[:2], 4)
         quaternions = still + turn if turn.shape[-1] else still
         scales = torch.cat([features, *(neighbourhood(features, grid, side) for side in (2, 4))], dim=-1)
@@ -139,8 +167,10 @@ class GaussianLiftEncoder(Encoder):
         num_tokens: N.
         feature_width, feature_depth, feature_heads: of the patches' own network, or of given features where the depth
             is None.
-        head_widths, rotated, start_scale: as `GaussianHead` says.
+        head_widths, offset, isotropic, rotated, start_scale: as `GaussianHead` says; the Gaussians of tokens are round
+            where those of patches are.
         octaves, unit: of the code of means.
+        code: whether it is of means in `space`, or learned for each place in the `picture`.
         width: D.
 
     Shapes:
@@ -163,14 +193,17 @@ class GaussianLiftEncoder(Encoder):
         feature_depth: int | None,
         feature_heads: int,
         head_widths: PySequence[int],
+        offset: bool,
+        isotropic: bool,
         rotated: bool,
         start_scale: float,
         octaves: int,
         unit: float,
+        code: Literal["space", "picture"],
         width: int,
     ):
         super().__init__()
-        self.patch_size, self.octaves, self.unit = patch_size, octaves, unit
+        self.patch_size, self.octaves, self.unit, self.isotropic = patch_size, octaves, unit, isotropic
         code_dim = 6 * octaves
         self.features = (
             None
@@ -183,8 +216,15 @@ class GaussianLiftEncoder(Encoder):
                 code_dim=code_dim,
             )
         )
+        num_patches = (image_size // patch_size) ** 2
+        self.places = None if code == "space" else nn.Parameter(torch.randn(num_patches, code_dim) * 0.5**0.5)
         self.head = GaussianHead(
-            feature_width=feature_width, head_widths=head_widths, rotated=rotated, start_scale=start_scale
+            feature_width=feature_width,
+            head_widths=head_widths,
+            offset=offset,
+            isotropic=isotropic,
+            rotated=rotated,
+            start_scale=start_scale,
         )
         self.to_token = nn.Linear(feature_width + code_dim + 3 + 4 + 1, width)
         self.pool = SpatialAttentionPool(width=width, num_tokens=num_tokens)
@@ -196,7 +236,8 @@ class GaussianLiftEncoder(Encoder):
         assert raw.geometry is not None and raw.valid is not None
         latents, weights = self.pool(raw.latents, raw.valid)
         with without_autocast(weights.device):
-            geometry = mixtures(weights, Gaussians3D.unpack(raw.geometry)).pack()
+            gaussians = mixtures(weights, Gaussians3D.unpack(raw.geometry))
+            geometry = (rounded(gaussians) if self.isotropic else gaussians).pack()
         return Features(latents, Gaussians(latents.shape[1]), geometry, aux={"weights": weights})
 
     def read(self, images: Tensor, depth: Tensor, intrinsics: Tensor, features: Tensor | None = None) -> Features:
@@ -211,8 +252,7 @@ class GaussianLiftEncoder(Encoder):
         valid = to_tokens(share).squeeze(2) > 0
         check_known(valid)
         if self.features is not None:
-            code = octave_code(anchors / self.unit, self.octaves).to(images.dtype)
-            features = self.features(images, points, known.unsqueeze(1), anchors, code)
+            features = self.features(images, points, known.unsqueeze(1), anchors, self._code(anchors).to(images.dtype))
         if features is None:
             raise ValueError("this encoder has no network of patches: give their features (B, P, feature_width)")
         offsets, log_scales, quaternions, opacities = self.head(features, (rows, columns))
@@ -220,23 +260,31 @@ class GaussianLiftEncoder(Encoder):
         with without_autocast(images.device):
             gaussians = Gaussians3D(means, covariances(log_scales, quaternions), opacities * valid)
         quaternions = F.normalize(quaternions, dim=-1)
-        code = octave_code(means / self.unit, self.octaves)
-        told = torch.cat([code, log_scales, quaternions, opacities.unsqueeze(-1)], dim=-1)
+        told = torch.cat([self._code(means), log_scales, quaternions, opacities.unsqueeze(-1)], dim=-1)
         tokens = self.to_token(torch.cat([features, told.to(features.dtype)], dim=-1))
         return Features(tokens, Gaussians(rows * columns), gaussians.pack(), valid)
 
+    def _code(self, means: Tensor) -> Tensor:
+        """What tells where patches are: (B, P, 3) -> (B, P, 6 * octaves), float32."""
+        if self.places is None:
+            return octave_code(means / self.unit, self.octaves)
+        return self.places.float().expand(len(means), -1, -1)
+
     @torch.no_grad()
     def _start(self, image_size: int) -> None:
-        """Each query begins as the key of a point in view: what lies near it is read first, and none alike."""
-        count, width = self.pool.queries.shape
-        size = (image_size, image_size)
-        place = torch.arange(count) + 0.5
-        rows = math.ceil(math.sqrt(count / 2))
-        row, column = (place / count * image_size), (place * rows / count % 1 * image_size)
-        rays = pixel_rays(default_intrinsics(size).unsqueeze(0), size)[0]
-        points = rays[:, row.long(), column.long()].transpose(0, 1) * self.unit / 2  # (N, 3)
-        codes = octave_code(points / self.unit, self.octaves)
-        first = self.to_token.in_features - 8 - codes.shape[1]
-        keys = codes @ self.to_token.weight[:, first:-8].T @ self.pool.to_key.weight.T
-        likeness = width / (9 * self.to_token.in_features)  # of two codes, after two fresh linear layers
-        self.pool.queries.copy_(keys / likeness * width**0.5 * START_SHARPNESS)
+        """Queries begin as the keys of places spread evenly over grey walls: near patches are read, and all by some."""
+        count, size = len(self.pool.queries), (image_size, image_size)
+        depth = torch.linspace(*START_DEPTHS, 8).mul(self.unit)[:, None, None].expand(8, *size)
+        grey, cameras = torch.full((8, 3, *size), 0.5), default_intrinsics(size).expand(8, 3, 3)
+        side = image_size // self.patch_size
+        nothing = None if self.features is not None else torch.zeros(8, side**2, self.head.shape[0].in_features)
+        keys = self.pool.to_key(self.read(grey, depth, cameras, nothing).latents).mean(0)
+        keys = keys - keys.mean(0)  # (P, D): by what a patch is unlike others
+        place = (torch.arange(count) + 0.5) / count
+        rows = max(round(math.sqrt(count)), 1)
+        lattice = torch.stack([place * rows % 1, place], dim=-1) * 2 - 1  # (N, 2): column and row, corners at -1 and 1
+        chart = to_map(keys.unsqueeze(0), side, side)
+        sampled = F.grid_sample(chart, lattice[None, None], padding_mode="border", align_corners=False)
+        queries = sampled[0, :, 0].T  # (N, D)
+        own = (queries @ keys.T).amax(1).mean() * keys.shape[1] ** -0.5
+        self.pool.queries.copy_(queries * (START_SHARPNESS * math.log(1 + count) / own.clamp_min(1e-6)))

@@ -72,6 +72,13 @@ def mixtures(weights: Tensor, parts: Gaussians3D) -> Gaussians3D:
     return Gaussians3D(mean, within + between, opacity)
 
 
+def rounded(gaussians: Gaussians3D) -> Gaussians3D:
+    """Balls of the same mean variance over directions."""
+    variance = gaussians.covariance.diagonal(dim1=-2, dim2=-1).mean(-1)
+    round_ones = torch.eye(3, device=variance.device, dtype=variance.dtype) * variance[..., None, None]
+    return gaussians._replace(covariance=round_ones)
+
+
 class Projected(NamedTuple):
     """Gaussians as a camera sees them, in pixels.
 

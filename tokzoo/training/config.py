@@ -77,12 +77,18 @@ class DepthConfig:
         share: of the squared mean that is forgiven there.
         spread: of the likelihood of depth.
         floor: least deviation there, as a share of the depth.
+        view: what makes the depth of the log error: `splats`, or the paper's `rays`, as `tokzoo.layers.gaussian_rays`.
+        noised: share of 8x8 squares whose depth the encoder is given with noise, and asked for without.
+        noise: deviation of the logs of the noise there, of a whole square and of each pixel.
     """
 
     depth: float = 1.0
     share: float = 0.85
     spread: float = 0.01
     floor: float = 0.01
+    view: Literal["splats", "rays"] = "splats"
+    noised: float = 0.0
+    noise: float = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Sizes of GST."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,11 @@ class GstConfig:
         feature_depth: transformer blocks that make it of colours and points; None: it is given, as `features`.
         feature_heads: of those blocks.
         head_widths: hidden layers of the network that tells a patch's Gaussian.
+        offset: whether means move off the points of their patches; without, mu = 0 in the words of the paper.
+        isotropic: whether Gaussians are balls, of one scale each.
         rotated: whether Gaussians turn; those of the paper lie along the camera's axes.
+        code: what tells where a patch is: sines and cosines of its mean in `space`, or a vector learned for its place
+            in the `picture`, of the same width.
         octaves: of the code of a mean, sines and cosines of pi, 2 pi, 4 pi ... times it.
         unit: the length that counts as 1 there.
         start_scale: standard deviation of a patch's Gaussian before anything is learned.
@@ -32,7 +37,10 @@ class GstConfig:
     feature_depth: int | None = None
     feature_heads: int = 4
     head_widths: tuple[int, ...] = (768, 512)
+    offset: bool = True
+    isotropic: bool = False
     rotated: bool = True
+    code: Literal["space", "picture"] = "space"
     octaves: int = 6
     unit: float = 1.0
     start_scale: float = 0.05
@@ -62,6 +70,7 @@ GST_NANO = GstConfig(  # ours: 64x64 pictures, and patches known by their own co
     width=96,
     paint_width=16,
 )
+GST_NANO_16 = replace(GST_NANO, patch_size=8, num_tokens=16, feature_width=96)  # ours: 64 patches, few tokens
 TINY = GstConfig(
     image_size=16,
     patch_size=4,

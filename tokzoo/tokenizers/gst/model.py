@@ -1,5 +1,6 @@
 """GST, arXiv:2603.09079: a picture with depth as Gaussians in space."""
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -26,7 +27,8 @@ class Gst(VisualTokenizer):
 
     `Tokens.latents` are the features; `Tokens.geometry` float32 (B, L, 10) is mean, covariance and opacity, as
     `tokzoo.layers.projection.Gaussians3D.unpack` takes them apart, in metres in the camera's frame. Tokens are in no
-    order. Pictures of any sides that are multiples of the patch fit, unless features are given.
+    order. Pictures of any sides that are multiples of the patch fit, unless features are given or the code is learned
+    for places in the picture.
     """
 
     config: GstConfig
@@ -47,7 +49,8 @@ class Gst(VisualTokenizer):
 
     @property
     def multiple_of(self) -> int | None:
-        return None if self.config.feature_depth is None else self.config.patch_size
+        fixed = self.config.feature_depth is None or self.config.code == "picture"
+        return None if fixed else self.config.patch_size
 
     @property
     def token_spec(self) -> TokenSpec:
@@ -175,10 +178,13 @@ def build_encoder(config: GstConfig) -> GaussianLiftEncoder | ReleasedGaussianLi
         feature_depth=config.feature_depth,
         feature_heads=config.feature_heads,
         head_widths=config.head_widths,
+        offset=config.offset,
+        isotropic=config.isotropic,
         rotated=config.rotated,
         start_scale=config.start_scale,
         octaves=config.octaves,
         unit=config.unit,
+        code=config.code,
         width=config.width,
     )
 
@@ -187,8 +193,19 @@ def check_config(config: GstConfig) -> None:
     """Raises ValueError where sizes do not fit each other."""
     if config.image_size % config.patch_size:
         raise ValueError(f"image_size {config.image_size} must be a multiple of the patch, {config.patch_size}")
-    if config.released_heads is not None and (config.feature_depth is not None or config.rotated or config.unit != 1):
-        raise ValueError("the released code takes given features (feature_depth=None), rotated=False and unit=1.0")
+    if config.released_heads is not None:
+        released = replace(
+            config, feature_depth=None, rotated=False, isotropic=False, offset=True, code="space", unit=1.0
+        )
+        if config != released:
+            raise ValueError(
+                "the released code takes given features (feature_depth=None), rotated=False, isotropic=False, "
+                "offset=True, code='space' and unit=1.0"
+            )
+    if config.isotropic and config.rotated:
+        raise ValueError("isotropic Gaussians have no directions to turn: give rotated=False with isotropic=True")
+    if config.code not in ("space", "picture"):
+        raise ValueError(f"code is 'space' or 'picture'; got {config.code!r}")
     if config.num_tokens < 1 or not config.unit > 0 or not config.start_scale > 0:
         raise ValueError(
             f"num_tokens must be at least 1, unit and start_scale above 0; got {config.num_tokens}, {config.unit}, "

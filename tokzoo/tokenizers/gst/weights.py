@@ -33,4 +33,5 @@ ARCHITECTURES = (
     _architecture("gst_128_axis_aligned", sizes.GST_128_AXIS_ALIGNED),
     _architecture("gst_128_released", sizes.GST_128_RELEASED),
     _architecture("gst_nano", sizes.GST_NANO),
+    _architecture("gst_nano_16", sizes.GST_NANO_16),
 )
