@@ -19,6 +19,8 @@ from tokzoo.demo_generation import shipped_generators
 from tokzoo.golden import Case
 from tokzoo.layers.transformer import Mlp
 from tokzoo.tokenizers.titok.config import TINY
+from tokzoo.verify import answers, cases
+from tokzoo.verify.checks import Bounds
 
 SINGLE = "titok_vq_single_tiny"
 
@@ -50,7 +52,7 @@ def test_shipped_weights_are_proven_and_what_is_not_is_said(monkeypatch, capsys)
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_near_and_its_bounds_are_said(dtype: torch.dtype) -> None:
-    check = verify.check_case(case(dtype=dtype))
+    check = cases.check_case(case(dtype=dtype))
     assert check.outcome == "proven"
     assert check.detail.startswith("near the authors' float32: z ")
 
@@ -59,7 +61,7 @@ def test_half_precision_is_near_and_its_bounds_are_said(dtype: torch.dtype) -> N
 def test_a_wrong_operator_is_found_in_every_precision(monkeypatch, dtype: torch.dtype) -> None:
     forward = Mlp.forward
     monkeypatch.setattr(Mlp, "forward", lambda self, hidden: forward(self, hidden) * 1.2)
-    check = verify.check_case(case(dtype=dtype))
+    check = cases.check_case(case(dtype=dtype))
     assert check.outcome == "failed"
     assert "z" in check.detail.split(":")[0] or "z " in check.detail
 
@@ -67,7 +69,7 @@ def test_a_wrong_operator_is_found_in_every_precision(monkeypatch, dtype: torch.
 def test_nan_fails_in_half_precision(monkeypatch) -> None:
     forward = Mlp.forward
     monkeypatch.setattr(Mlp, "forward", lambda self, hidden: forward(self, hidden) * torch.nan)
-    assert verify.check_case(case(dtype=torch.float16)).outcome == "failed"
+    assert cases.check_case(case(dtype=torch.float16)).outcome == "failed"
 
 
 def test_an_operator_that_a_device_lacks_is_quoted(monkeypatch) -> None:
@@ -75,7 +77,7 @@ def test_an_operator_that_a_device_lacks_is_quoted(monkeypatch) -> None:
         raise NotImplementedError("aten::gelu is not there for this device\nand more")
 
     monkeypatch.setattr(Mlp, "forward", missing)
-    check = verify.check_case(case())
+    check = cases.check_case(case())
     assert check.outcome == "failed"
     assert check.detail == "it does not run: NotImplementedError: aten::gelu is not there for this device"
 
@@ -133,12 +135,12 @@ class TestWeights:
     def test_published_tokens_are_decoded_and_made_of_the_given_picture(self, tmp_path: Path) -> None:
         tok = tokzoo.create_model("titok_nano").eval()
         picture = tmp_path / "picture.png"
-        photo = tok.preprocess(_files.data_folder("known") / verify.PHOTO)
+        photo = tok.preprocess(_files.data_folder("known") / answers.PHOTO)
         tokzoo.images.to_image(photo[0]).save(picture)
         with torch.no_grad():
             made = tokzoo.images.to_tensor(tokzoo.images.open_image(picture))[None]
             tokens = tok.encode(made)
-            cells = verify.cells(tok.decode(tokens))[0].permute(1, 2, 0) * 255
+            cells = answers.cells(tok.decode(tokens))[0].permute(1, 2, 0) * 255
         entry = {
             "image": "picture.png",
             "image_source": "here",
@@ -148,13 +150,13 @@ class TestWeights:
             "source": "this test",
             "note": "on a CPU",
         }
-        check = verify._published_answer(tok, entry, picture)
+        check = answers.published_answer(tok, entry, picture)
         assert check.outcome == "proven" and "100.0% of the 32 tokens are equal" in check.detail
-        assert "--image FILE (here)" in verify._published_answer(tok, entry, None).detail
+        assert "--image FILE (here)" in answers.published_answer(tok, entry, None).detail
         wrong = {**entry, "cells": (cells.flip(1) + 8).tolist()}
-        assert verify._published_answer(tok, wrong, None).outcome == "failed"
+        assert answers.published_answer(tok, wrong, None).outcome == "failed"
         shifted = {**entry, "indices": [(index + 1) % 4096 for index in entry["indices"]]}
-        assert verify._published_answer(tok, shifted, picture).outcome == "failed"
+        assert answers.published_answer(tok, shifted, picture).outcome == "failed"
 
 
 def test_published_answers_name_registered_models_and_fit_them() -> None:
@@ -165,7 +167,7 @@ def test_published_answers_name_registered_models_and_fit_them() -> None:
         assert weights is not None
         assert len(entry["indices"]) == architecture.config.num_tokens
         assert min(entry["indices"]) >= 0 and max(entry["indices"]) < architecture.config.codebook_size
-        assert torch.tensor(entry["cells"]).shape == (verify.CELLS, verify.CELLS, 3)
+        assert torch.tensor(entry["cells"]).shape == (answers.CELLS, answers.CELLS, 3)
         assert len(entry["image_sha256"]) == 64 and entry["source"]
 
 
@@ -173,8 +175,8 @@ def test_published_answers_name_registered_models_and_fit_them() -> None:
 def test_every_shipped_checkpoint_has_its_recorded_answer(name: str) -> None:
     folder = _files.data_folder("checkpoints") / name
     how = f"python -c 'from pathlib import Path; from tokzoo import verify; verify.record(Path(\"{folder}\"))'"
-    assert (folder / verify.ANSWER).is_file(), f"record it: {how}"
-    want = json.loads((folder / verify.ANSWER).read_text())
+    assert (folder / answers.ANSWER).is_file(), f"record it: {how}"
+    want = json.loads((folder / answers.ANSWER).read_text())
     assert want["weights_sha256"] == _files.sha256_of(folder / _finding.WEIGHTS), (
         f"the weights are newer; record again: {how}"
     )
@@ -185,13 +187,13 @@ def test_continuous_tokens_are_recorded_and_compared(tmp_path: Path) -> None:
     assert tok.config == replace(TINY, bottleneck="kl")
     tok.save_pretrained(tmp_path)
     answer = json.loads(verify.record(tmp_path).read_text())
-    photo = tok.preprocess(_files.data_folder("known") / verify.PHOTO)
+    photo = tok.preprocess(_files.data_folder("known") / answers.PHOTO)
     with torch.no_grad():
         tokens = tok.encode(photo)
-    said, ok = verify._against(tokens, answer["tokens"], verify.Bounds(0.97, 1e-3))
+    said, ok = answers.against(tokens, answer["tokens"], Bounds(0.97, 1e-3))
     assert ok and said.startswith("latents ")
     shifted = [[value + 0.1 for value in row] for row in answer["tokens"]]
-    assert not verify._against(tokens, shifted, verify.Bounds(0.97, 1e-3))[1]
+    assert not answers.against(tokens, shifted, Bounds(0.97, 1e-3))[1]
 
 
 def test_a_generator_of_continuous_tokens_is_recorded_and_another_one_fails(
@@ -206,10 +208,10 @@ def test_a_generator_of_continuous_tokens_is_recorded_and_another_one_fails(
     verify.record(model.save_pretrained(folder))
     monkeypatch.setattr(_files, "data_folder", lambda kind: tmp_path / kind)
     model = tokzoo.from_pretrained(folder)
-    assert verify._drawn_answer(model, f"{name}.here").outcome == "proven"
+    assert answers.drawn_answer(model, f"{name}.here").outcome == "proven"
     with torch.no_grad():
         model.velocity.out.bias.add_(0.5)
-    assert verify._drawn_answer(model, f"{name}.here").outcome == "failed"
+    assert answers.drawn_answer(model, f"{name}.here").outcome == "failed"
 
 
 def test_adapters_take_their_inputs_on_the_device_of_the_case() -> None:
@@ -230,4 +232,4 @@ def test_a_shipped_generator_is_proven_and_another_one_fails(monkeypatch, tmp_pa
     model = tokzoo.from_pretrained(name)
     with torch.no_grad():
         model.norm.weight.mul_(1.5)
-    assert verify._drawn_answer(model, name).outcome == "failed"
+    assert answers.drawn_answer(model, name).outcome == "failed"

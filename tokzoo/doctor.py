@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from tokzoo import _torchvision, golden
 from tokzoo.benchmarks.machine import accelerator_name, accelerators, check_device, installed, machine
 from tokzoo.tokenizers.base import VisualTokenizer
-from tokzoo.verify import Check, check_case, full_precision, relative_error
+from tokzoo.verify.cases import check_case
+from tokzoo.verify.checks import Check, full_precision, relative_error
 
 CASES = ("titok_vq_single_tiny", "maskgit_vqgan_tiny")  # a transformer and a convolutional network, both small
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
