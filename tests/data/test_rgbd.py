@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tokzoo.data.rgbd import RgbdFolder, _counts, mirror, write_scenes
+from tokzoo.data.rgbd import RgbdFolder, _counts, mirror, noised, write_scenes
 from tokzoo.data.scenes import PLANES, scenes
 from tokzoo.layers.camera import lift
 
@@ -82,6 +82,18 @@ def test_a_wide_picture_with_coarser_depth_is_cut_shrunk_and_seen_by_the_camera_
     point = lift(read.depth, read.intrinsics)[0, :, 0, 1]
     torch.testing.assert_close(point[0] / point[2], torch.tensor((10.5 - 15.5) / 20.0))
     torch.testing.assert_close(point[1] / point[2], torch.tensor((0.5 - 7.5) / 20.0))
+
+
+def test_noise_is_in_whole_squares_that_are_named_and_nowhere_else() -> None:
+    depth = torch.full((64, 20, 24), 2.0)
+    made = noised(depth, share=0.25, deviation=0.3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(made.depth != depth, made.wrong)
+    squares = made.wrong[:, ::8, ::8]  # 3 x 3 of them, the last ones cut
+    assert torch.equal(squares.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, :20], made.wrong)
+    assert float(squares.float().mean()) == pytest.approx(0.25, abs=0.06)
+    logs = (made.depth / depth).log()[:, :8, :8].flatten(1)[squares[:, 0, 0]]
+    assert float(logs.std(1).mean()) == pytest.approx(0.3, abs=0.03)  # of pixels, and of squares
+    assert float(logs.mean(1).std()) == pytest.approx(0.3, abs=0.15)
 
 
 def test_what_is_missing_in_a_folder_is_named(tmp_path: Path) -> None:

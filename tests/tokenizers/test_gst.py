@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import tokzoo
 from eval import gst_mechanism
 from tests.helpers import tiny
-from tokzoo.data.rgbd import write_scenes
+from tokzoo.data.rgbd import noised, write_scenes
 from tokzoo.data.scenes import Rgbd, scenes
 from tokzoo.encoders.gaussian_lift import neighbourhood
 from tokzoo.layers.camera import lift
+from tokzoo.layers.gaussian_rays import ray_depth
 from tokzoo.layers.projection import Gaussians3D, covariances
 from tokzoo.losses.depth import scale_invariant_log, spread_likelihood
 from tokzoo.tokenizers.gst.config import TINY
@@ -167,6 +169,49 @@ def test_axis_aligned_gaussians_have_no_covariance_between_axes_and_turned_ones_
     assert float(aligned[..., 0, 1].abs().max()) < 1e-9 < 1e-7 < float(turned[..., 0, 1].abs().max())
 
 
+@torch.no_grad()
+def test_without_offsets_means_are_the_points_of_their_patches_and_with_one_scale_gaussians_are_balls() -> None:
+    tok, pictures = tiny("gst", offset=False, isotropic=True, rotated=False), some_pictures()
+    given = dict(depth=pictures.depth, intrinsics=pictures.intrinsics)
+    patches = Gaussians3D.unpack(tok.gaussians(pictures.images, **given).geometry)
+    anchors = F.avg_pool2d(lift(pictures.depth, pictures.intrinsics), 4).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(patches.mean, anchors)
+    pooled = Gaussians3D.unpack(encoded(tok, pictures).geometry)
+    for covariance in (patches.covariance, pooled.covariance):
+        ball = torch.eye(3) * covariance[..., :1, :1]
+        torch.testing.assert_close(covariance, ball, atol=1e-7, rtol=1e-5)
+    moved = tiny("gst").gaussians(pictures.images, **given).geometry[..., :3]
+    assert float((moved - anchors).abs().min(2).values.min()) > 0
+
+
+@torch.no_grad()
+def test_a_code_of_places_in_the_picture_does_not_tell_how_far_things_are_and_one_in_space_does() -> None:
+    pictures = some_pictures()
+    for code, blind in (("picture", True), ("space", False)):
+        tok = tiny("gst", code=code)
+        near, far = (
+            tok.encode(pictures.images, depth=pictures.depth * factor, intrinsics=pictures.intrinsics).latents
+            for factor in (1, 2)
+        )
+        assert torch.allclose(near, far, atol=1e-5) == blind
+    with pytest.raises(ValueError, match="16"):
+        tiny("gst", code="picture").encode(torch.zeros(1, 3, 32, 32), depth=torch.ones(1, 32, 32))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "patch"), [("gst_nano", 4), ("gst_nano_16", 8)])
+def test_queries_begin_spread_over_the_whole_picture(name: str, patch: int) -> None:
+    torch.manual_seed(0)
+    tok, pictures = tokzoo.create_model(name), some_pictures(size=64)
+    raw = tok.gaussians(pictures.images, depth=pictures.depth, intrinsics=pictures.intrinsics)
+    _, weights = tok.encoder.pool(raw.latents, raw.valid)
+    side = 64 // patch
+    read = weights.sum(1).view(2, 1, side, side)  # by all queries
+    blocks = F.avg_pool2d(read, side // 4) * (side // 4) ** 2  # of 16 blocks, each a sixteenth of the picture
+    fair = tok.config.num_tokens / 16
+    assert fair / 4 < float(blocks.min()) and float(blocks.max()) < 2 * fair
+
+
 def test_opacity_is_told_of_three_scales_of_patches() -> None:
     features = torch.arange(15.0).view(1, 15, 1)  # 3 rows of 5
     two = neighbourhood(features, (3, 5), 2).view(3, 5)
@@ -241,6 +286,10 @@ def test_bad_requests_are_refused_by_name() -> None:
         Gst(replace(TINY, patch_size=5))
     with pytest.raises(ValueError, match="unit and start_scale above 0"):
         Gst(replace(TINY, unit=0.0))
+    with pytest.raises(ValueError, match="rotated=False with isotropic=True"):
+        Gst(replace(TINY, isotropic=True))
+    with pytest.raises(ValueError, match="'space' or 'picture'; got 'plane'"):
+        Gst(replace(TINY, code="plane"))
 
 
 def test_lengths_stay_exact_in_half_precision() -> None:
@@ -282,6 +331,28 @@ def test_depth_teaches_every_part() -> None:
         assert float(learned.grad.abs().sum()) > 0
     assert bool((encoder.head.shape[-1].weight.grad.abs().sum(1) > 0).all())  # offsets, scales and each of the turns
     assert tok.decoder.conv_out.weight.grad is None  # which learns of colours alone
+
+
+def test_depth_along_rays_teaches_instead_where_it_is_asked_for() -> None:
+    tok, pictures = tiny("gst").train(), some_pictures()
+    given = dict(depth=pictures.depth, intrinsics=pictures.intrinsics)
+    losses = DepthRendering(LossConfig(), DepthConfig(view="rays"))(tok, pictures.images, 0, torch.Generator(), **given)
+    along = ray_depth(Gaussians3D.unpack(losses.output.tokens.geometry), pictures.intrinsics, (16, 16)).depth
+    valid = torch.ones_like(along, dtype=torch.bool)
+    torch.testing.assert_close(losses.terms["depth"], scale_invariant_log(along, pictures.depth, valid))
+    losses.terms["depth"].backward()
+    assert float(tok.encoder.pool.queries.grad.abs().sum()) > 0
+
+
+def test_noise_is_in_the_depth_that_is_given_and_not_in_the_depth_that_is_asked_for() -> None:
+    tok, pictures = tiny("gst"), some_pictures()
+    given = dict(depth=pictures.depth, intrinsics=pictures.intrinsics)
+    objective = DepthRendering(LossConfig(), DepthConfig(noised=0.5, noise=0.3))
+    losses = objective(tok, pictures.images, 0, torch.Generator().manual_seed(1), **given)
+    wrong = noised(pictures.depth, share=0.5, deviation=0.3, generator=torch.Generator().manual_seed(1))
+    seen = tok(pictures.images, depth=wrong.depth, intrinsics=pictures.intrinsics).aux["depth"]
+    valid = torch.ones_like(seen, dtype=torch.bool)
+    torch.testing.assert_close(losses.terms["depth"], scale_invariant_log(seen, pictures.depth, valid))
 
 
 def test_it_learns_one_batch() -> None:
