@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tests.helpers import tiny
-from tokzoo.demo_gaussians import draw_gaussians, gaussians_html, has_gaussians
+from tokzoo.demo.gaussians import draw_gaussians, gaussians_html, has_gaussians
 
 
 def outline(gaussian: list[float]) -> np.ndarray:

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -99,6 +100,21 @@ def test_ordered_tokenizers_share_a_sheet_of_their_prefixes(tmp_path: Path) -> N
     two = Image.open(tmp_path / "two" / "lengths.png")
     assert two.width == one.width and two.height > 1.5 * one.height
     assert not (write_demo([result()], tmp_path / "none").parent / "lengths.png").exists()
+
+
+def test_all_reconstructions_come_first_then_lengths_then_generators_and_many_codes_last_and_folded(
+    tmp_path: Path,
+) -> None:
+    several = replace(result("several"), photos=[photo("apple", indices=[0, 1, 2, 3] * 3, levels=8)])
+    assert (several.codes_per_token, result().codes_per_token, continuous().codes_per_token) == (3, 1, 0)
+    details, generated = '<section id="gaussians"></section>', '<section id="generator"></section>'
+    page = write_demo([several, ordered(), result()], tmp_path, generated=[generated], details=[details]).read_text()
+    found = re.findall(r'<section id="([^"]+)"', page)
+    first = ["reconstructions", "lengths", "bytes", "generator", "gaussians"]
+    assert found == [*first, "ordered", "tiny.photos64", "several"]
+    overview = page[page.index('id="reconstructions"') : page.index('id="lengths"')]
+    assert overview.count("apple.reconstruction.png") == 3 and overview.count("dog.original.png") == 1
+    assert page.count("<details><summary>1 photo, 3 codes a token</summary>") == 1
 
 
 def test_continuous_tokens_have_no_place_on_the_plot(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tokzoo import _finding
 from tokzoo._fetch import Download
 from tokzoo.about import model_card
 from tokzoo.cli.main import main
-from tokzoo.demo_generation import class_of, generation_html, stages
+from tokzoo.demo.generation import class_of, generation_html, stages
 from tokzoo.generation import Pipeline, pipeline, write_samples
 from tokzoo.generators.gpstoken.config import TINY as GPS_TINY
 from tokzoo.generators.gpstoken.model import GpsSit

@@ -15,7 +15,7 @@ import tokzoo
 from tests.helpers import tiny
 from tokzoo import _files, _finding, golden, reconstruction, verify
 from tokzoo.cli.main import main
-from tokzoo.demo_generation import shipped_generators
+from tokzoo.demo.generation import shipped_generators
 from tokzoo.golden import Case
 from tokzoo.layers.transformer import Mlp
 from tokzoo.tokenizers.titok.config import TINY

@@ -121,8 +121,8 @@ def demo(photos: str = "examples/images", out: str = "demo", device: str = "cpu"
     """
     from tokzoo import hub, reconstruction
     from tokzoo.demo import write_demo
-    from tokzoo.demo_gaussians import gaussians_html, has_gaussians
-    from tokzoo.demo_generation import generation_html, shipped_generators
+    from tokzoo.demo.gaussians import gaussians_html, has_gaussians
+    from tokzoo.demo.generation import generation_html, shipped_generators
     from tokzoo.generation import pipeline
 
     paths = _paths([photos])
@@ -130,9 +130,9 @@ def demo(photos: str = "examples/images", out: str = "demo", device: str = "cpu"
     results = [reconstruction.reconstruct(tok, paths) for tok in toks]
     for result in results:
         print(f"{result.tokenizer:28} {result.num_tokens:4} tokens {result.mean_psnr:6.2f} dB {result.seconds:6.2f} s")
-    more = [gaussians_html(tok, Path(out), paths) for tok in toks if has_gaussians(tok)]
-    more += [generation_html(pipeline(name, device=device), Path(out), paths) for name in shipped_generators()]
-    print(f"open {write_demo(results, Path(out), more=more)}")
+    generated = [generation_html(pipeline(name, device=device), Path(out), paths) for name in shipped_generators()]
+    details = [gaussians_html(tok, Path(out), paths) for tok in toks if has_gaussians(tok)]
+    print(f"open {write_demo(results, Path(out), generated=generated, details=details)}")
 
 
 def train(config: TrainConfig) -> None:

@@ -74,7 +74,8 @@ def _loss_of(model: Generator, recorded: dict[str, Any]) -> float:
     if model.levels is not None:
         tokens = Tokens(layout=model.layout, indices=torch.tensor(recorded["tokens"]), levels=model.levels)
     else:
-        tokens = Tokens(layout=model.layout, **{name: torch.tensor(value) for name, value in recorded["drawn"].items()})
+        drawn = {name: torch.tensor(value) for name, value in recorded["drawn"].items()}
+        tokens = Tokens(layout=model.layout, latents=drawn.get("latents"), geometry=drawn.get("geometry"))
     if tokens.geometry is not None:
         given["layouts"] = tokens.geometry  # any will do: the loss is compared, whatever it is
     return float(model.loss(tokens, list(range(len(tokens))), generator=generator, **given))

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from tokzoo._files import replace_atomically
 from tokzoo.contact_sheet import contact_sheet, token_colour
+from tokzoo.demo.words import save, slugs
 from tokzoo.images import to_image
 from tokzoo.losses.reconstruction import psnr
 from tokzoo.tokenizers.base import VisualTokenizer
@@ -58,17 +58,19 @@ def gaussians_html(tok: VisualTokenizer, folder: Path, paths: Sequence[Path]) ->
     Args:
         tok: one that `has_gaussians`.
         paths: of photos.
+
+    Raises:
+        ValueError: another tokenizer.
     """
     name = tok.name or type(tok).__name__
-    slug = "gaussians_" + "".join(character if character.isalnum() else "_" for character in name)
+    slug = f"gaussians_{slugs([name])[0]}"
     images = tok.preprocess(paths)
     lengths = range(tok.token_spec.lengths[0], tok.token_spec.lengths[1] + 1)
     made = {count: _Made(tok, images, count) for count in _COUNTS if count in lengths}
     shown = {"ellipses.png": _ellipses(images, made, paths), "counts.png": _counts(images, made, paths)}
     (folder / slug).mkdir(parents=True, exist_ok=True)
     for file, sheet in shown.items():
-        with replace_atomically(folder / slug / file) as temporary:
-            sheet.save(temporary, format="PNG")
+        save(sheet, folder / slug / file)
     return f"""
 <section id="{slug}">
 <h2>{escape(name)}: tokens that place themselves</h2>
@@ -86,7 +88,8 @@ class _Made:
     def __init__(self, tok: VisualTokenizer, images: Tensor, count: int):
         tokens = tok.encode(images, num_tokens=count)  # type: ignore[arg-type]  # a number of tokens is no tensor
         decoded = tok.decode(tokens)
-        assert tokens.geometry is not None
+        if tokens.geometry is None:
+            raise ValueError(f"{tok.name or type(tok).__name__} has tokens without geometry: they lie on no Gaussians")
         self.geometry = tokens.geometry
         self.scores = [f"{score:.1f} dB" for score in psnr(decoded, images).tolist()]
         self.pictures = [to_image(image) for image in decoded.cpu()]

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from tokzoo import registry
-from tokzoo._files import replace_atomically
 from tokzoo.contact_sheet import contact_sheet
+from tokzoo.demo.words import save, slugs
 from tokzoo.generation import Pipeline
 from tokzoo.generators.autoregressive import Autoregressive
 from tokzoo.images import to_image
@@ -37,7 +37,7 @@ def generation_html(pipe: Pipeline, folder: Path, photos: Sequence[Path] = ()) -
         photos: to complete, named after a class (`daisy.jpg` or `rose.jpg` of roses); others are left out.
     """
     name = pipe.generator.name or type(pipe.generator).__name__
-    slug = "".join(character if character.isalnum() else "_" for character in name)
+    slug = slugs([name])[0]
     (folder / slug).mkdir(parents=True, exist_ok=True)
     parts = [_figure(samples(pipe), folder / slug / "samples.png", "drawn of each class; no photo is shown here")]
     if isinstance(pipe.generator, Autoregressive):
@@ -121,7 +121,6 @@ def _after(pipe: Pipeline, tokens: Tokens, names: Sequence[str], length: int) ->
 
 
 def _figure(sheet: Image.Image, file: Path, caption: str) -> str:
-    with replace_atomically(file) as temporary:
-        sheet.save(temporary, format="PNG")
+    save(sheet, file)
     words = escape(caption)
     return f'<p>{words}</p>\n<p><img class="plot" src="{file.parent.name}/{file.name}" alt="{words}"></p>\n'
