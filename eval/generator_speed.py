@@ -1,9 +1,10 @@
 """Times GPT's sampling at LlamaGen's shapes, and writes each part into eval/results/generator_speed.json.
 
-usage: LLAMAGEN=FOLDER python -m eval.generator_speed PART [--rounds 3] [--threads 1] [--device cpu]
+usage: [LLAMAGEN=FOLDER] python -m eval.generator_speed PART [--rounds 3] [--threads 1] [--device cpu]
 
 Of eager steps: batch_1, batch_1_bf16, batch_4, late_b, late_l. Of compiled ones in bfloat16, for a GPU, with weights of
-8 bits beside where torchao is: a size and a batch, b_1, b_16, l_1, l_16, xl_1, xl_16. b_int8 is b_1 in float32 on a CPU.
+8 bits beside where torchao is: a size and a batch, b_1, b_16, l_1, l_16, xl_1, xl_16. b_int8 is b_1 in float32, on a
+CPU.
 
 FOLDER holds FoundationVision/LlamaGen at ce98ec4, whose sampler runs on the same tensors. Weights are random, on which
 times do not depend. Of one thread the processor's time is the measure, else the clock.
@@ -11,6 +12,7 @@ times do not depend. Of one thread the processor's time is the measure, else the
 
 import argparse
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -63,9 +65,10 @@ def main() -> None:
         comparison = PARTS[arguments.part](arguments.device, arguments.rounds)
     report = json.loads(OUT.read_text()) if OUT.exists() else {}
     report["what"] = "GPT at LlamaGen's shapes, float32 unless bf16 is said; medians of rounds in turn"
+    beside = [f"{generators.AUTHORS}=LlamaGen"] if generators.AUTHORS in os.environ else []
     where = f"{arguments.threads}_threads" if arguments.device == "cpu" else arguments.device
     report[arguments.part if is_alone(arguments.device) else f"{arguments.part}_{where}"] = {
-        "command": " ".join(["LLAMAGEN=LlamaGen", "python", "-m", "eval.generator_speed", *sys.argv[1:]]),
+        "command": " ".join([*beside, "python", "-m", "eval.generator_speed", *sys.argv[1:]]),
         "machine": machine(),
         **comparison.as_data(),
     }

@@ -254,10 +254,17 @@ def test_saved_and_loaded_a_generator_makes_the_same(tmp_path: object) -> None:
         (dict(labels=[0.5]), "labels must be integers"),
         (dict(temperature=-1.0), "temperature must be 0"),
         (dict(top_p=0.0), "use temperature=0"),
-        (dict(top_k=0), "top_k must be at least 1"),
+        (dict(temperature="hot"), "temperature must be 0 .* got 'hot'"),
+        (dict(top_k=0), "top_k must be a whole number from 1 on"),
+        (dict(top_k=2.5), "top_k must be a whole number from 1 on"),
         (dict(guidance=float("nan")), "guidance must be a finite number"),
-        (dict(num_samples=0), "num_samples must be at least 1"),
+        (dict(num_samples=0), "num_samples must be a whole number from 1 on"),
+        (dict(num_samples=1.5), "num_samples must be a whole number from 1 on"),
         (dict(num_tokens=9), "num_tokens must be 1 to 6"),
+        (dict(num_tokens=2.5), "num_tokens must be 1 to 6; got 2.5"),
+        (dict(stop_entropy=float("nan")), "stop_entropy must be 0 or positive"),
+        (dict(guided_tokens=-1), "guided_tokens must be a whole number from 0 on"),
+        (dict(guidance_power=-1.0), "guidance_power must be 0 or positive"),
         (dict(guidance_schedule="sudden"), "schedule must be one of constant, linear"),
     ],
 )
@@ -282,6 +289,11 @@ def test_bad_pairs_and_tokens_are_named() -> None:
         model.log_prob(Tokens(layout=Sequence(6), indices=torch.full((1, 6), 99), levels=(40,)), [1])
     with pytest.raises(ValueError, match="given tokens must be 1 or 3 samples; got 2"):
         model.sample([1, 2, 3], given=Tokens(layout=Sequence(2), indices=torch.zeros(2, 2, dtype=torch.int64)))
+    for labels in ("cat", None, 1.0):
+        with pytest.raises(TypeError, match="labels must be a class number, or several; got"):
+            model.sample(labels)
+    with pytest.raises(TypeError, match=r"must be Tokens, .* got Tensor"):
+        model.sample(1, given=torch.zeros(1, 3))
     with pytest.raises(TypeError, match="no knob of this generator is called top; there are guidance,"):
         model.sample(1, top=3)
     with pytest.raises(ValueError, match="continuous"):

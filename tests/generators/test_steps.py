@@ -106,6 +106,7 @@ def test_caches_of_the_last_sizes_are_kept_and_what_was_broken_is_forgotten() ->
 @pytest.mark.parametrize("kind", ["gpt", "text", "rar"])
 def test_inductor_makes_one_graph_that_draws_the_same(kind: str) -> None:
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     model = made(kind)
     _, labels = some(model)
     eager = model.sample(labels, guidance=2.0, generator=torch.Generator().manual_seed(0))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokzoo.generators.conditions import Condition, Labels, drop, join, repeat, size
-from tokzoo.generators.sampling import Sampling, entropy, first_uncertain, score
+from tokzoo.generators.sampling import Sampling, entropy, first_uncertain, is_finite, is_whole, score
 from tokzoo.generators.steps import Ask, CompiledSteps, Steps
 from tokzoo.generators.worded import WordGenerator
 from tokzoo.layers.causal import Cache, KvCache
@@ -91,11 +91,9 @@ class Autoregressive(WordGenerator):
         how = Sampling.read(knobs)
         condition = repeat(self.condition(labels), num_samples)
         count, length = size(condition), self._length(num_tokens)
-        if stop_entropy is not None and not isinstance(self.layout, Row):
-            raise ValueError("a plane of tokens is whole or nothing; stop_entropy is for tokens in a row")
         prefix, orders = self._begin(given, count, length)
-        if stop_entropy is not None and orders is not None:
-            raise ValueError("stop_entropy ends a sample behind its first tokens; given ones must be the first, too")
+        if stop_entropy is not None:
+            self._check_stop(stop_entropy, orders)
         start = prefix.shape[1]
         asked = join(condition, self.null(condition)) if how.guided else condition
         ask = self.new_steps(size(asked), length)
@@ -160,10 +158,19 @@ class Autoregressive(WordGenerator):
         """Words of so many tokens."""
         most, row = self.layout.num_tokens, isinstance(self.layout, Row)
         assert most is not None
-        if num_tokens is not None and num_tokens != most and not (row and 1 <= num_tokens <= most):
+        if num_tokens is not None and not (is_whole(num_tokens, least=1 if row else most) and num_tokens <= most):
             allowed = f"1 to {most}" if row else f"{most}, all of them"
-            raise ValueError(f"num_tokens must be {allowed}; got {num_tokens}")
+            raise ValueError(f"num_tokens must be {allowed}; got {num_tokens!r}")
         return (most if num_tokens is None else num_tokens) * len(self.words.sizes)
+
+    def _check_stop(self, stop_entropy: float, orders: Tensor | None) -> None:
+        """Raises ValueError where a sample cannot end early."""
+        if not isinstance(self.layout, Row):
+            raise ValueError("a plane of tokens is whole or nothing; stop_entropy is for tokens in a row")
+        if not is_finite(stop_entropy) or stop_entropy < 0:
+            raise ValueError(f"stop_entropy must be 0 or positive, in nats, or None; got {stop_entropy!r}")
+        if orders is not None:
+            raise ValueError("stop_entropy ends a sample behind its first tokens; given ones must be the first, too")
 
     def _begin(self, given: Tokens | None, count: int, length: int) -> tuple[Tensor, Tensor | None]:
         """Words to begin with, as `_prefix`, and where words lie in the order in which they are made, (count, length).
@@ -176,6 +183,7 @@ class Autoregressive(WordGenerator):
         """Words to begin with, (count, any number up to `length`)."""
         if given is None:
             return torch.zeros(count, 0, dtype=torch.int64, device=self.device)
+        self._check_is_tokens(given)
         start, words = given.num_tokens, len(self.words.sizes)
         if given.valid is not None:
             start = int(given.lengths[0])

@@ -1,6 +1,7 @@
 """The one API of every generator. B batch."""
 
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +112,15 @@ class Generator(nn.Module):
         """Class labels, as one number, numbers or a tensor, -> int64 (B,) on the device.
 
         Raises:
-            ValueError: a label out of range.
+            TypeError: what are no numbers. ValueError: a label out of range.
         """
         if isinstance(labels, Text):
             raise ValueError(f"{type(self).__name__} takes class labels; got text features")
-        given = [labels] if isinstance(labels, int) else labels
-        made = given.to(self.device) if isinstance(given, Tensor) else torch.tensor(list(given), device=self.device)
+        given: Any = [labels] if isinstance(labels, Integral) else labels
+        try:
+            made = given.to(self.device) if isinstance(given, Tensor) else torch.tensor(list(given), device=self.device)
+        except (TypeError, ValueError):
+            raise TypeError(f"labels must be a class number, or several; got {labels!r}") from None
         classes = self.config.num_classes
         if made.ndim != 1 or not len(made) or made.is_floating_point() or made.dtype == torch.bool:
             raise ValueError(f"labels must be integers (B,), at least one; got {made.dtype} {tuple(made.shape)}")

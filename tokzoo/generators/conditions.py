@@ -1,6 +1,7 @@
 """What a generator is told: a class, or a text. B batch, T tokens of text, C channels."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -25,8 +26,8 @@ def size(condition: Condition) -> int:
 
 def repeat(condition: Condition, count: int) -> Condition:
     """Each sample `count` times, together."""
-    if count < 1:
-        raise ValueError(f"num_samples must be at least 1; got {count}")
+    if not isinstance(count, Integral) or count < 1:
+        raise ValueError(f"num_samples must be a whole number from 1 on; got {count!r}")
     if isinstance(condition, Text):
         return Text(*(part.repeat_interleave(count, 0) for part in condition))
     return condition.repeat_interleave(count, 0)

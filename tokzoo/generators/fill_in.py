@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tokzoo.generators.conditions import Condition, Labels, drop, join, repeat, size
-from tokzoo.generators.sampling import Knobs, guide, keep_likely
+from tokzoo.generators.sampling import Knobs, guide, is_whole, keep_likely
 from tokzoo.generators.worded import WordGenerator
 from tokzoo.tokens import Tokens
 
@@ -36,8 +36,8 @@ class Filling(Knobs):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1; got {self.num_steps}")
+        if not is_whole(self.num_steps):
+            raise ValueError(f"num_steps must be a whole number from 1 on; got {self.num_steps!r}")
 
 
 class FillIn(WordGenerator):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import torch
@@ -11,16 +12,26 @@ from torch import Tensor
 Schedule = Literal["constant", "linear", "power_cosine"]
 
 
+def is_whole(value: object, *, least: int = 1) -> bool:
+    """Whether it is a whole number, and large enough."""
+    return isinstance(value, Integral) and int(value) >= least
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is a number, neither NaN nor without end."""
+    return isinstance(value, Real) and math.isfinite(value)
+
+
 def check_knobs(*, guidance: float, temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raises ValueError where a sampling knob is out of its range."""
-    if not math.isfinite(guidance):
-        raise ValueError(f"guidance must be a finite number, 1 = off; got {guidance}")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature must be 0 (argmax) or positive; got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, or None to keep all; got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be in (0, 1]; got {top_p}. For the likeliest token alone use temperature=0")
+    if not is_finite(guidance):
+        raise ValueError(f"guidance must be a finite number, 1 = off; got {guidance!r}")
+    if not is_finite(temperature) or temperature < 0:
+        raise ValueError(f"temperature must be 0 (argmax) or positive; got {temperature!r}")
+    if top_k is not None and not is_whole(top_k):
+        raise ValueError(f"top_k must be a whole number from 1 on, or None to keep all; got {top_k!r}")
+    if top_p is not None and not (is_finite(top_p) and 0 < top_p <= 1):
+        raise ValueError(f"top_p must be in (0, 1]; got {top_p!r}. For the likeliest token alone use temperature=0")
 
 
 def guide(logits: Tensor, guidance: float) -> Tensor:
@@ -111,6 +122,8 @@ class Knobs:
 
     def __post_init__(self) -> None:
         check_knobs(guidance=self.guidance, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        if not is_finite(self.guidance_power) or self.guidance_power < 0:
+            raise ValueError(f"guidance_power must be 0 or positive; got {self.guidance_power!r}")
         self.guidance_at(0.0)
 
     @property
@@ -132,6 +145,11 @@ class Sampling(Knobs):
     """Tokens one after another; of them, `guided_tokens` first ones are guided, by default all."""
 
     guided_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.guided_tokens is not None and not is_whole(self.guided_tokens, least=0):
+            raise ValueError(f"guided_tokens must be a whole number from 0 on, or None; got {self.guided_tokens!r}")
 
     def guide(self, logits: Tensor, step: int, length: int) -> Tensor:
         """Logits (2B, V) of token `step` of `length` -> (B, V); those of B samples stay where nothing is guided."""

@@ -101,8 +101,7 @@ class WordGenerator(Generator):
         Raises:
             TypeError: no Tokens. ValueError: those of another tokenizer.
         """
-        if not isinstance(tokens, Tokens):
-            raise TypeError(f"tokens must be Tokens, as tok.encode makes them; got {type(tokens).__name__}")
+        self._check_is_tokens(tokens)
         count, most = len(self.levels), self.layout.num_tokens
         if tokens.indices is None or tokens.num_slots != count:
             shape = "one code a token, indices (B, L)" if count == 1 else f"{count} codes a token, indices (B, L, D)"
@@ -126,6 +125,11 @@ class WordGenerator(Generator):
             counted = indices if tokens.valid is None else indices[tokens.valid.to(self.device)].unsqueeze(0)
             check_indices(counted, self.levels)
         return self.words.of(indices)
+
+    @staticmethod
+    def _check_is_tokens(tokens: object) -> None:
+        if not isinstance(tokens, Tokens):
+            raise TypeError(f"tokens must be Tokens, as tok.encode makes them; got {type(tokens).__name__}")
 
     def _made(self, ids: Tensor) -> Tokens:
         indices = self.words.codes(ids)

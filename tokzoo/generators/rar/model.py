@@ -105,7 +105,7 @@ class Rar(Autoregressive):
 
         Published weights were trained on raster order alone in the end, so that a prefix suits them best.
         """
-        if given is None or given.valid is None or given.valid.all(1).all():
+        if not isinstance(given, Tokens) or given.valid is None or bool(given.valid.all()):
             return super()._begin(given, count, length)
         ids = self._given_ids(given, given.num_tokens, count, length)
         kept = given.valid.to(ids.device).repeat_interleave(len(self.words.sizes), 1).expand_as(ids)
