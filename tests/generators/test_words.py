@@ -95,6 +95,8 @@ def test_planes_of_growing_size_are_one_row_to_all_but_var() -> None:
         model.sample(0, num_tokens=6)
     with pytest.raises(ValueError, match="stop_entropy is for tokens in a row"):
         model.sample(0, stop_entropy=1.0)
+    with pytest.raises(ValueError, match="holds 15 words; num_tokens says 16"):
+        tokzoo.create_model("gpt_b", tokenizer=tok, **SMALL, num_tokens=16)
     with pytest.raises(ValueError, match="makes one code a token, on square planes"):
         tokzoo.create_model("var_d16", tokenizer=tok)
     with pytest.raises(ValueError, match="the tokenizer's on Pyramid"):

@@ -19,14 +19,19 @@ class WordGenerator(Generator):
     Its config has, beside what every generator's has, `codebook_size`, of ids, and `slots`, the values of each code of
     a token, or empty where it has one code and that is its word. With them `num_tokens` and `grid` count words. Where
     tokens lie on planes of growing size, `planes` says (height, width) of each, and they are said as one row.
+
+    Raises:
+        ValueError: planes of another number of tokens.
     """
 
     impossible: Tensor | None
 
     def __init__(self, config: Any):
         super().__init__(config)
-        several = len(self.words.sizes) > 1
-        self.register_buffer("impossible", self.words.impossible() if several else None, persistent=False)
+        words, layout = len(self.words.sizes), self.layout
+        if isinstance(layout, Pyramid) and layout.num_tokens * words != config.num_tokens:
+            raise ValueError(f"{layout} holds {layout.num_tokens * words} words; num_tokens says {config.num_tokens}")
+        self.register_buffer("impossible", self.words.impossible() if words > 1 else None, persistent=False)
 
     @property
     def words(self) -> Words:

@@ -132,7 +132,7 @@ class OpenMagvit2Gpt(Gpt):
     def part_step(self, told: Tensor) -> Tensor:
         """What a step gave and the vectors of the parts that are there, (B, s, D), -> logits (B, V) of the next one.
 
-        The parts are so few that reading them again costs less than keeping them.
+        They are few enough to be read again each time: there is no cache of them.
         """
         return self.head.outputs[told.shape[1] - 1](self._through_parts(told)[:, -1]).float()
 
