@@ -8,6 +8,7 @@ import torch
 from tokzoo import images as photos
 from tokzoo import registry, token_files
 from tokzoo._files import replace_atomically
+from tokzoo.conditions.contract import check_computable
 from tokzoo.token_files import TokenFile, TokenFileError, Written
 from tokzoo.token_files.reading import Model
 from tokzoo.token_files.writing import Coding
@@ -109,6 +110,7 @@ def _encode(tok: VisualTokenizer, paths: Sequence[Path], latents: torch.dtype) -
     """A batch at a time, on the CPU."""
     if not paths:
         raise ValueError("there are no photos to encode")
+    check_computable(tok.conditions)
     for start in range(0, len(paths), BATCH):
         yield tok.encode(tok.preprocess(paths[start : start + BATCH])).to("cpu", latents)
 

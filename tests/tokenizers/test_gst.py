@@ -11,6 +11,7 @@ from torch import Tensor
 import tokzoo
 from eval import gst_mechanism
 from tests.helpers import tiny
+from tokzoo.archives import encode_photos
 from tokzoo.data.rgbd import noised, write_scenes
 from tokzoo.data.scenes import Rgbd, scenes
 from tokzoo.encoders.gaussian_lift import neighbourhood
@@ -18,9 +19,11 @@ from tokzoo.layers.camera import lift
 from tokzoo.layers.gaussian_rays import ray_depth
 from tokzoo.layers.projection import Gaussians3D, covariances
 from tokzoo.losses.depth import scale_invariant_log, spread_likelihood
+from tokzoo.reconstruction import reconstruct
 from tokzoo.tokenizers.gst.config import TINY
 from tokzoo.tokenizers.gst.model import Gst
 from tokzoo.tokens import Gaussians, Tokens
+from tokzoo.training.conditioning import Conditioning
 from tokzoo.training.config import DepthConfig, LossConfig, OptimizerConfig, TrainConfig
 from tokzoo.training.depth_rendering import DepthRendering
 from tokzoo.training.loop import train
@@ -290,6 +293,18 @@ def test_bad_requests_are_refused_by_name() -> None:
         Gst(replace(TINY, isotropic=True))
     with pytest.raises(ValueError, match="'space' or 'picture'; got 'plane'"):
         Gst(replace(TINY, code="plane"))
+
+
+def test_commands_that_read_photos_alone_say_what_they_lack_and_what_to_do(tmp_path: Path) -> None:
+    tok = tiny("gst")
+    write_scenes(tmp_path, 1, seed=0, image_size=16)
+    photos = [tmp_path / "colour" / "000000.png"]
+    for refused in (lambda: reconstruct(tok, photos), lambda: encode_photos(tok, photos, tmp_path / "photos.tkz")):
+        with pytest.raises(ValueError, match=r"needs depth, .* metres .* tok.encode\(images, depth=...\)"):
+            refused()
+    assert not (tmp_path / "photos.tkz").exists()
+    with pytest.raises(ValueError, match="recipe 'gst' learns from a folder of pictures with depth"):
+        Conditioning(tok, torch.device("cpu"), caption=None, labels=False)
 
 
 def test_lengths_stay_exact_in_half_precision() -> None:

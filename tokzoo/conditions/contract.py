@@ -59,6 +59,22 @@ def helpers_of(conditions: Mapping[str, Condition]) -> dict[str, ConditionHelper
     return found
 
 
+def check_computable(known: Mapping[str, Condition]) -> None:
+    """Refuses what needs more than pixels where pictures are all that there is.
+
+    Raises:
+        ValueError: a condition that nothing computes from pictures.
+    """
+    given = {name: each.what for name, each in known.items() if not (each.prepared or each.helper)}
+    if given:
+        told = "; ".join(f"{name}, {what}" for name, what in given.items())
+        call = ", ".join(f"{name}=..." for name in given)
+        raise ValueError(
+            f"this tokenizer needs {' and '.join(given)}, which pictures alone do not tell: {told}. "
+            f"In Python give it: tok.encode(images, {call})"
+        )
+
+
 def noise_for(known: Mapping[str, Condition], count: int, *, any_size: int = 4, seed: int = 0) -> dict[str, Tensor]:
     """Normal noise in the shape of each condition that is not prepared: stands in for it in timings and tests."""
     generator = torch.Generator().manual_seed(seed)

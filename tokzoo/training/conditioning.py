@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokzoo.conditions.contract import helpers_of
+from tokzoo.conditions.contract import check_computable, helpers_of
 from tokzoo.tokenizers.base import VisualTokenizer
 
 
@@ -25,9 +25,9 @@ class Conditioning:
 
     def __init__(self, tok: VisualTokenizer, device: torch.device, *, caption: str | None, labels: bool):
         self.tok, self.caption = tok, caption
-        unknown = [name for name, each in tok.conditions.items() if not (each.prepared or each.helper)]
-        if unknown:
-            raise ValueError(f"training cannot compute what this tokenizer needs: {', '.join(unknown)} has no helper")
+        if "depth" in tok.conditions:
+            raise ValueError("this recipe reads photos; recipe 'gst' learns from a folder of pictures with depth")
+        check_computable(tok.conditions)
         if caption is not None and not labels:
             raise ValueError("captions are made of labels, and these photos have none; leave caption= out")
         self.helpers = {name: helper.to(device) for name, helper in helpers_of(tok.conditions).items()}
