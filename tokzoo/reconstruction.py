@@ -10,7 +10,7 @@ import torch
 from tokzoo import images as photos
 from tokzoo import registry
 from tokzoo._files import replace_atomically
-from tokzoo.conditions.contract import helpers_of
+from tokzoo.conditions.contract import check_computable, helpers_of
 from tokzoo.contact_sheet import contact_sheet
 from tokzoo.demo import DemoResult, PhotoResult, Prefix
 from tokzoo.losses.reconstruction import psnr
@@ -26,10 +26,11 @@ def reconstruct(tok: VisualTokenizer, paths: Sequence[Path]) -> DemoResult:
     """Encodes and decodes photos, `BATCH` at a time. A tokenizer that reads text is given an empty one.
 
     Raises:
-        ValueError: no paths, or a photo that cannot be read.
+        ValueError: no paths, a photo that cannot be read, or a tokenizer that needs more than photos.
     """
     if not paths:
         raise ValueError("there are no photos to reconstruct")
+    check_computable(tok.conditions)
     helpers = {name: helper.to(tok.device) for name, helper in helpers_of(tok.conditions).items()}
     results: list[PhotoResult] = []
     bits: list[int] = []
