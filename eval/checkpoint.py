@@ -249,7 +249,7 @@ def card(tok: tokzoo.VisualTokenizer, arguments: argparse.Namespace, about: dict
         if (config["flow"]["repa"] if config["recipe"] == "flextok" else config["loss"]["perceptual"])
         else ""
     )
-    paper = tokzoo.registry.find(arguments.name)[0].paper
+    architecture = tokzoo.registry.find(arguments.name)[0]
     scores, size = about["scores"], sum(value.numel() for value in tok.parameters())
     use = ""
     if "code_usage" in scores:
@@ -264,7 +264,7 @@ tags: [visual-tokenizer]
 
 # {arguments.name}
 
-A small {type(tok).__name__} (arXiv:{paper}), trained by tokzoo: {tok.image_size}x{tok.image_size} photos to {made(tok)}. {size / 1e6:.2f}M parameters, stored in half precision.
+A small {architecture.published_as} (arXiv:{architecture.paper}), trained by tokzoo: {tok.image_size}x{tok.image_size} photos to {made(tok)}. {size / 1e6:.2f}M parameters, stored in half precision.
 
 ```python
 import tokzoo

@@ -192,7 +192,7 @@ def command_of(arguments: argparse.Namespace) -> str:
 def card(pipe: Pipeline, arguments: argparse.Namespace, about: dict, config: dict) -> str:
     """The model card."""
     model, shares = pipe.generator, about["recognised"]
-    paper = hub.architecture_of(model).paper
+    architecture = hub.architecture_of(model)
     size, side = sum(value.numel() for value in model.parameters()), pipe.tokenizer.image_size
     table = "\n".join(f"| {name} | {share:.1%} |" for name, share in shares["mean"].items())
     shorter = ""
@@ -200,8 +200,9 @@ def card(pipe: Pipeline, arguments: argparse.Namespace, about: dict, config: dic
         table += f"\n\n{textwrap.fill(first_tokens(pipe, shares['first_tokens']), 120)}"
         shorter = "\nfirst = pipe(0, num_tokens=4, seed=0)  # any number of first tokens decodes"
     what = (
-        f"A small {type(model).__name__} (arXiv:{paper}), trained by tokzoo: it makes the {model.config.num_tokens} "
-        f"tokens of `{model.tokenizer}`, which decodes them to {side}x{side} photos, of {len(pipe.classes)} classes. "
+        f"A small {architecture.published_as} (arXiv:{architecture.paper}), trained by tokzoo: it makes the "
+        f"{model.config.num_tokens} tokens of `{model.tokenizer}`, which decodes them to {side}x{side} photos, of "
+        f"{len(pipe.classes)} classes. "
         f"{size / 1e6:.2f}M parameters, stored in half precision."
     )
     unit = "" if model.levels is None else " nats a token"

@@ -48,6 +48,13 @@ def test_a_name_is_registered_once() -> None:
         registry.register_architecture(registry.architectures()["titok_nano"])
 
 
+def test_every_model_is_called_as_its_authors_call_it() -> None:
+    spelled = {name: architecture.published_as for name, architecture in registry.architectures().items()}
+    assert all(spelled.values())
+    assert (spelled["flextok_nano"], spelled["titok_l32"], spelled["taef2"]) == ("FlexTok", "TiTok", "TAEF2")
+    assert (spelled["gpt_nano"], spelled["maskgit_nano"]) == ("LlamaGen", "MaskGIT")  # of one module
+
+
 def test_listing_imports_no_torch() -> None:
     code = "import sys; from tokzoo.cli.main import main; main(['list']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

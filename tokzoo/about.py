@@ -36,7 +36,7 @@ def describe(name: str) -> str:
     config = _config(architecture, first)
     lines = [
         f"{architecture.name}: {architecture.modality} {architecture.kind}, {architecture.token_type} tokens",
-        f"  paper       arXiv:{architecture.paper}, family {architecture.family}",
+        f"  paper       arXiv:{architecture.paper}, {architecture.published_as}",
         *_sizes(architecture, config),
         *textwrap.wrap(f"config      {_fields(asdict(config))}", 110, initial_indent="  ", subsequent_indent=" " * 14),
     ]
@@ -61,7 +61,7 @@ def model_card(model: Any, repo: str, *, licence: str | None = None) -> str:
         f"---\nlibrary_name: tokzoo\n{_licence_fields(licence)}"
         f"tags: [{', '.join([*tags, f'{architecture.token_type}-tokens'])}]\n---\n\n"
         f"# {repo}\n\n"
-        f"{type(model).__name__}, arXiv:{architecture.paper}, saved by tokzoo.{made_of}\n\n"
+        f"{architecture.published_as}, arXiv:{architecture.paper}, saved by tokzoo.{made_of}\n\n"
         f"{''.join(f'- {fact}{chr(10)}' for fact in facts)}\n"
         f"```python\nimport tokzoo\n\n{use}```\n"
     )

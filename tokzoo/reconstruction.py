@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from tokzoo import hub, registry
 from tokzoo import images as photos
-from tokzoo import registry
 from tokzoo._files import replace_atomically
 from tokzoo.conditions.contract import check_computable, helpers_of
 from tokzoo.contact_sheet import contact_sheet
@@ -61,13 +61,21 @@ def reconstruct(tok: VisualTokenizer, paths: Sequence[Path]) -> DemoResult:
             )
     return DemoResult(
         tokenizer=tok.name or type(tok).__name__,
-        summary=f"{type(tok).__name__}, {tok.image_size}x{tok.image_size} pixels, "
+        summary=f"{_spelling(tok)}, {tok.image_size}x{tok.image_size} pixels, "
         f"{sum(value.numel() for value in tok.parameters()) / 1e6:.2f}M parameters",
         bits_per_image=sum(bits) / len(bits) if bits else None,
         num_tokens=tokens.num_tokens,
         seconds=seconds,
         photos=results,
     )
+
+
+def _spelling(tok: VisualTokenizer) -> str:
+    """Its authors', or the class's name of what is not registered."""
+    try:
+        return hub.architecture_of(tok).published_as
+    except KeyError:
+        return type(tok).__name__
 
 
 def _prefixes(

@@ -12,44 +12,44 @@ Kind = Literal["tokenizer", "generator"]
 Modality = Literal["image", "video", "3d"]
 TokenType = Literal["discrete", "continuous"]
 
-FAMILIES = (  # each with ARCHITECTURES
-    "tokzoo.tokenizers.alit.weights",
-    "tokzoo.tokenizers.bae.weights",
-    "tokzoo.tokenizers.flextok.weights",
-    "tokzoo.tokenizers.flextok_vae.weights",
-    "tokzoo.tokenizers.diffusers_ae.weights",  # after families that read some of the same config.json
-    "tokzoo.tokenizers.gpstoken.weights",
-    "tokzoo.tokenizers.grid.weights",
-    "tokzoo.tokenizers.gst.weights",
-    "tokzoo.tokenizers.ibq.weights",
-    "tokzoo.tokenizers.karl.weights",
-    "tokzoo.tokenizers.kl16_vae.weights",
-    "tokzoo.tokenizers.llamagen_vq.weights",
-    "tokzoo.tokenizers.maskgit_vqgan.weights",
-    "tokzoo.tokenizers.one_d_piece.weights",
-    "tokzoo.tokenizers.open_magvit2.weights",
-    "tokzoo.tokenizers.open_magvit2_video.weights",
-    "tokzoo.tokenizers.post_training.weights",
-    "tokzoo.tokenizers.robustok.weights",
-    "tokzoo.tokenizers.taesd.weights",
-    "tokzoo.tokenizers.tatitok.weights",
-    "tokzoo.tokenizers.titok.weights",
-    "tokzoo.tokenizers.var_vqvae.weights",
-    "tokzoo.tokenizers.vqgan.weights",
-    "tokzoo.tokenizers.wetok.weights",
-    "tokzoo.tokenizers.xqgan.weights",
-    "tokzoo.generators.gpt.weights",
-    "tokzoo.generators.gpstoken.weights",
-    "tokzoo.generators.ibq.weights",
-    "tokzoo.generators.mar.weights",
-    "tokzoo.generators.maskgen.weights",
-    "tokzoo.generators.maskgit.weights",
-    "tokzoo.generators.open_magvit2.weights",
-    "tokzoo.generators.on_codes.weights",
-    "tokzoo.generators.rar.weights",
-    "tokzoo.generators.tokenbridge.weights",
-    "tokzoo.generators.var.weights",
-)
+FAMILIES = {  # modules with ARCHITECTURES, and what their authors call these
+    "tokzoo.tokenizers.alit.weights": "ALIT",
+    "tokzoo.tokenizers.bae.weights": "BAE",
+    "tokzoo.tokenizers.flextok.weights": "FlexTok",
+    "tokzoo.tokenizers.flextok_vae.weights": "FlexTok's VAE",
+    "tokzoo.tokenizers.diffusers_ae.weights": "diffusers' autoencoder",  # after families that read its config.json too
+    "tokzoo.tokenizers.gpstoken.weights": "GPSToken",
+    "tokzoo.tokenizers.grid.weights": "grid tokenizer",
+    "tokzoo.tokenizers.gst.weights": "GST",
+    "tokzoo.tokenizers.ibq.weights": "IBQ",
+    "tokzoo.tokenizers.karl.weights": "KARL",
+    "tokzoo.tokenizers.kl16_vae.weights": "MAR's KL-16",
+    "tokzoo.tokenizers.llamagen_vq.weights": "LlamaGen's VQ",
+    "tokzoo.tokenizers.maskgit_vqgan.weights": "MaskGIT's VQGAN",
+    "tokzoo.tokenizers.one_d_piece.weights": "One-D-Piece",
+    "tokzoo.tokenizers.open_magvit2.weights": "Open-MAGVIT2",
+    "tokzoo.tokenizers.open_magvit2_video.weights": "Open-MAGVIT2",
+    "tokzoo.tokenizers.post_training.weights": "TokenBridge",
+    "tokzoo.tokenizers.robustok.weights": "RobustTok",
+    "tokzoo.tokenizers.taesd.weights": "TAESD",
+    "tokzoo.tokenizers.tatitok.weights": "TA-TiTok",
+    "tokzoo.tokenizers.titok.weights": "TiTok",
+    "tokzoo.tokenizers.var_vqvae.weights": "VAR's VQVAE",
+    "tokzoo.tokenizers.vqgan.weights": "VQGAN",
+    "tokzoo.tokenizers.wetok.weights": "WeTok",
+    "tokzoo.tokenizers.xqgan.weights": "XQ-GAN",
+    "tokzoo.generators.gpt.weights": "LlamaGen",
+    "tokzoo.generators.gpstoken.weights": "GPSToken's SiT",
+    "tokzoo.generators.ibq.weights": "IBQ",
+    "tokzoo.generators.mar.weights": "MAR",
+    "tokzoo.generators.maskgen.weights": "MaskGen",
+    "tokzoo.generators.maskgit.weights": "MaskGIT",
+    "tokzoo.generators.open_magvit2.weights": "Open-MAGVIT2",
+    "tokzoo.generators.on_codes.weights": "LlamaGen",
+    "tokzoo.generators.rar.weights": "RAR",
+    "tokzoo.generators.tokenbridge.weights": "TokenBridge",
+    "tokzoo.generators.var.weights": "VAR",
+}
 FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
 
 
@@ -134,6 +134,7 @@ class Architecture:
         averaged: the entry of the authors' pickles that holds the moving average of the weights, which they evaluate.
         golden: `module:function` from a golden case of the family to our numbers under its names.
         paper: arXiv id.
+        published_as: how its authors spell it; left empty, as the family in `FAMILIES`.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Architecture:
     config_in_metadata: bool = False
     averaged: str | None = None
     golden: str | None = None
+    published_as: str = ""
     weights: tuple[Weights, ...] = ()
 
     def full_name(self, weights: Weights) -> str:
@@ -204,17 +206,18 @@ def register_tokenizer(
             token_type=token_type,
             modality=modality,
             paper=paper,
+            published_as=getattr(tokenizer, "__name__", name),
         )
     )
 
 
 def architectures() -> dict[str, Architecture]:
     """Every registered model by name."""
-    for module in FAMILIES:
+    for module, spelling in FAMILIES.items():
         if module not in _families_read:
             _families_read.add(module)
             for architecture in importlib.import_module(module).ARCHITECTURES:
-                register_architecture(architecture)
+                register_architecture(replace(architecture, published_as=architecture.published_as or spelling))
     return dict(_registered)
 
 

@@ -18,7 +18,7 @@ def _shipped(tokenizer: str, **sampling: Any) -> Weights:
     )
 
 
-def _architecture(name: str, model: str, config: Any, paper: str, *weights: Weights) -> Architecture:
+def _architecture(name: str, model: str, config: Any, published_as: str, paper: str, *weights: Weights) -> Architecture:
     return Architecture(
         name=name,
         family="on_codes",
@@ -27,6 +27,7 @@ def _architecture(name: str, model: str, config: Any, paper: str, *weights: Weig
         config=config,
         token_type="discrete",
         paper=paper,
+        published_as=published_as,
         weights=weights,
     )
 
@@ -36,6 +37,7 @@ ARCHITECTURES = (
         "gpt_nano",
         "CodeGpt",
         sizes.GPT_NANO,
+        "LlamaGen",
         "2406.06525",
         _shipped("titok_nano.photos64", guidance=2.0),
         _shipped("one_d_piece_nano.photos64", guidance=2.0),
@@ -44,6 +46,7 @@ ARCHITECTURES = (
         "maskgit_nano",
         "CodeMaskgit",
         sizes.MASKGIT_NANO,
+        "MaskGIT",
         "2202.04200",
         _shipped("titok_nano.photos64", guidance=3.0, num_steps=12, temperature=3.0),
     ),

@@ -18,6 +18,7 @@ ARCHITECTURES = (
         model="tokzoo.tokenizers.grid.model:ComposedTokenizer",
         config=sizes.VIT_KL_NANO,
         token_type="continuous",
+        published_as="KL autoencoder",
         paper="2112.10752",  # of its bottleneck and recipe; encoder and decoder are plain ViTs
         weights=(Weights(tag="photos64", code_licence="Apache-2.0", licence="Apache-2.0", checked="weights"),),
     ),

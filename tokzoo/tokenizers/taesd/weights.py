@@ -55,6 +55,7 @@ def _published(name: str, config: TaesdConfig, weights: Weights) -> Architecture
         convert="tokzoo.tokenizers.taesd.weights:convert",
         read_config="tokzoo.tokenizers.taesd.weights:read_config",
         golden="tokzoo.tokenizers.taesd.golden:run",
+        published_as=name.upper(),
         weights=(weights,),
     )
 
