@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tokzoo.tokenizers.titok.config import BASE, LARGE, SMALL, TitokConfig, VitSize
+from tokzoo.tokenizers.titok.config import BASE, LARGE, NANO, SMALL, SMALLEST, TitokConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,22 +26,14 @@ ONE_D_PIECE_B256 = OneDPieceConfig(encoder=BASE, decoder=BASE)
 ONE_D_PIECE_L256 = OneDPieceConfig(encoder=LARGE, decoder=LARGE)
 
 ONE_D_PIECE_NANO = OneDPieceConfig(  # ours: the sizes of titok_nano, whose weights fit
-    image_size=64,
-    patch_size=8,
-    num_tokens=32,
-    encoder=VitSize(width=128, depth=3, num_heads=4),
-    decoder=VitSize(width=128, depth=3, num_heads=4),
-    codebook_size=4096,
-    code_dim=12,
-    head="pixels",
-    scrambled=False,
+    image_size=64, patch_size=8, num_tokens=32, encoder=NANO, decoder=NANO, head="pixels", scrambled=False
 )
 TINY = OneDPieceConfig(
     image_size=16,
     patch_size=4,
     num_tokens=8,
-    encoder=VitSize(width=32, depth=1, num_heads=2),
-    decoder=VitSize(width=32, depth=1, num_heads=2),
+    encoder=SMALLEST,
+    decoder=SMALLEST,
     codebook_size=16,
     code_dim=6,
     head="pixels",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tokzoo.tokenizers.titok.config import BASE, SMALL, TitokConfig, VitSize
+from tokzoo.tokenizers.titok.config import BASE, SMALL, SMALLEST, TitokConfig, VitSize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ TINY = TatitokConfig(
     image_size=16,
     patch_size=4,
     num_tokens=4,
-    encoder=VitSize(width=32, depth=1, num_heads=2),
-    decoder=VitSize(width=32, depth=1, num_heads=2),
+    encoder=SMALLEST,
+    decoder=SMALLEST,
     codebook_size=16,
     code_dim=6,
     normalize_codes=False,

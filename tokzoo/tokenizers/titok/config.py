@@ -18,6 +18,8 @@ class VitSize:
 SMALL = VitSize(width=512, depth=8, num_heads=8)
 BASE = VitSize(width=768, depth=12, num_heads=12)
 LARGE = VitSize(width=1024, depth=24, num_heads=16)
+NANO = VitSize(width=128, depth=3, num_heads=4)  # ours
+SMALLEST = VitSize(width=32, depth=1, num_heads=2)  # of tests
 VIT_SIZES = {"small": SMALL, "base": BASE, "large": LARGE}
 
 
@@ -77,21 +79,7 @@ TITOK_LL32_VAE_C16 = _kl16(32, LARGE)
 TITOK_BL64_VAE_C16 = _kl16(64, BASE)
 TITOK_BL128_VAE_C16 = _kl16(128, BASE)
 
-TITOK_NANO = TitokConfig(  # ours: 64x64 photos, 384 bits each
-    image_size=64,
-    patch_size=8,
-    num_tokens=32,
-    encoder=VitSize(width=128, depth=3, num_heads=4),
-    decoder=VitSize(width=128, depth=3, num_heads=4),
-    codebook_size=4096,
-    code_dim=12,
-)
+TITOK_NANO = TitokConfig(image_size=64, patch_size=8, encoder=NANO, decoder=NANO)  # ours: 64x64 photos, 384 bits each
 TINY = TitokConfig(
-    image_size=16,
-    patch_size=4,
-    num_tokens=4,
-    encoder=VitSize(width=32, depth=1, num_heads=2),
-    decoder=VitSize(width=32, depth=1, num_heads=2),
-    codebook_size=16,
-    code_dim=6,
+    image_size=16, patch_size=4, num_tokens=4, encoder=SMALLEST, decoder=SMALLEST, codebook_size=16, code_dim=6
 )
