@@ -142,8 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"the kernel distance at {FEW} tokens is nearer to that at all than the regression's": gap.high < 0,
         f"the cosine at {FEW} tokens is above the regression's": ahead.low > 0,
     }
-    for claim, holds in claims.items():
-        print(f"{'holds' if holds else 'FAILS'}: {claim}")
+    records.print_claims(claims)
     result = {
         "what": "prefixes of a tokenizer with a flow decoder and of one trained on pixel errors, on held-out photos",
         "command": records.command("flextok_mechanism", arguments),

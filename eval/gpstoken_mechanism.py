@@ -138,8 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
     share = estimate(bootstrap.mean(shares))
     claims["what a Gaussian paints goes at least half of its way"] = share.low > 0.5
     print(f"moved Gaussians take what they paint {share.value:.3f} of their way")
-    for claim, holds in claims.items():
-        print(f"{'holds' if holds else 'FAILS'}: {claim}")
+    records.print_claims(claims)
     result = {
         "what": "one tokenizer's own partition beside a uniform grid of regions, on held-out photos; Gaussians moved",
         "command": records.command("gpstoken_mechanism", arguments),

@@ -34,6 +34,12 @@ def command(script: str, arguments: Sequence[str] | None = None) -> str:
     )
 
 
+def print_claims(claims: Mapping[str, bool]) -> None:
+    """A line for each."""
+    for claim, holds in claims.items():
+        print(f"{'holds' if holds else 'FAILS'}: {claim}")
+
+
 def write_record(file: Path, record: Mapping[str, Any]) -> None:
     """As JSON, in one step; its folder is made where it is not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
