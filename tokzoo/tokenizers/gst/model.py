@@ -202,6 +202,8 @@ def check_config(config: GstConfig) -> None:
                 "the released code takes given features (feature_depth=None), rotated=False, isotropic=False, "
                 "offset=True, code='space' and unit=1.0"
             )
+        if len(config.head_widths) != 2:
+            raise ValueError(f"the released head has two hidden layers; got head_widths={config.head_widths}")
     if config.isotropic and config.rotated:
         raise ValueError("isotropic Gaussians have no directions to turn: give rotated=False with isotropic=True")
     if config.code not in ("space", "picture"):
