@@ -229,7 +229,7 @@ class GaussianLiftEncoder(Encoder):
         self.to_token = nn.Linear(feature_width + code_dim + 3 + 4 + 1, width)
         self.pool = SpatialAttentionPool(width=width, num_tokens=num_tokens)
         if not self.to_token.weight.is_meta:
-            self._start(image_size)
+            self._start(image_size, feature_width)
 
     def forward(self, images: Tensor, depth: Tensor, intrinsics: Tensor, features: Tensor | None = None) -> Features:
         raw = self.read(images, depth, intrinsics, features)
@@ -271,14 +271,14 @@ class GaussianLiftEncoder(Encoder):
         return self.places.float().expand(len(means), -1, -1)
 
     @torch.no_grad()
-    def _start(self, image_size: int) -> None:
+    def _start(self, image_size: int, feature_width: int) -> None:
         """Queries begin as the keys of places spread evenly over grey walls: near patches are read, and all by some."""
         count, size = len(self.pool.queries), (image_size, image_size)
         depth = torch.linspace(*START_DEPTHS, 8).mul(self.unit)[:, None, None].expand(8, *size)
         grey, cameras = torch.full((8, 3, *size), 0.5), default_intrinsics(size).expand(8, 3, 3)
         side = image_size // self.patch_size
-        nothing = None if self.features is not None else torch.zeros(8, side**2, self.head.shape[0].in_features)
-        keys = self.pool.to_key(self.read(grey, depth, cameras, nothing).latents).mean(0)
+        given = None if self.features is not None else torch.zeros(8, side**2, feature_width)
+        keys = self.pool.to_key(self.read(grey, depth, cameras, given).latents).mean(0)
         keys = keys - keys.mean(0)  # (P, D): by what a patch is unlike others
         place = (torch.arange(count) + 0.5) / count
         rows = max(round(math.sqrt(count)), 1)
