@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tokzoo._files import replace_atomically
 from tokzoo.generators.gpstoken.flow import Way, velocity_error
+from tokzoo.generators.gpstoken.halving import halve
 from tokzoo.generators.gpstoken.network import TokenVelocity
 from tokzoo.layers.gaussians import REACH, region_gaussians
 
@@ -23,8 +24,8 @@ class LayoutFlow(nn.Module):
     """p(initial Gaussians | class, how many): a flow over regions in no order.
 
     GPSToken, arXiv:2509.01109, draws layouts by "lightweight networks" which it does not describe; this one is ours,
-    the network of its textures without layouts to read. What it draws are Gaussians of regions of whole pixels, as
-    those of a partition are; nothing makes the regions fill the picture but what it learned.
+    the network of its textures without layouts to read. What the flow draws is rough; `halve` makes regions of it that
+    fill the picture as those of a partition do.
 
     Args:
         image_size: pixels of a side.
@@ -82,14 +83,12 @@ class LayoutFlow(nn.Module):
         )
 
     def to_layouts(self, points: Tensor) -> Tensor:
-        """The way back, to the nearest regions of whole pixels, at least 2 a side, inside the picture."""
+        """The way back; of other points, the regions that `halve` makes of them."""
         size = self.image_size
         logarithms, centres = (points * points.new_tensor(self.deviations) + points.new_tensor(self.means)).split(2, -1)
         sides = logarithms.clamp(max=math.log(REACH)).exp() / REACH * size  # from the first pixel to the last
         middles = (centres / 2 + 0.5) * (size - 1)
-        first = (middles - sides / 2).round().clamp(0, size - 2)
-        last = torch.maximum((middles + sides / 2).round(), first + 1).clamp(max=size - 1)
-        return region_gaussians(torch.cat([first, last], dim=-1).long(), (size, size))
+        return region_gaussians(halve(middles, sides, size), (size, size))
 
 
 def points_of(layouts: Tensor, image_size: int) -> Tensor:
