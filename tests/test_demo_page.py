@@ -24,7 +24,7 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.targets += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in ("img", "meta", "link", "br"):
+        if tag not in ("img", "meta", "link", "br", "wbr"):
             self.open_tags.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

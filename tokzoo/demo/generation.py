@@ -47,7 +47,7 @@ def generation_html(pipe: Pipeline, folder: Path, photos: Sequence[Path] = ()) -
         parts.append(_figure(completions(pipe, known), folder / slug / "completions.png", _HALF))
     return f"""
 <section id="{slug}">
-<h2>{escape(name)}</h2>
+<h2>Photos that {escape(name)} makes</h2>
 <p>Makes the tokens of {escape(str(pipe.generator.tokenizer))} of a class, one after another or a few at a time; the
 tokenizer decodes them.</p>
 {"".join(parts)}

@@ -141,7 +141,7 @@ def _overview_html(shown: Sequence[_Shown]) -> str:
     numbers = []
     for each in shown:
         result = each.result
-        name = f'<a href="#{each.slug}">{escape(result.tokenizer)}</a>'
+        name = f'<a href="#{each.slug}">{escape(result.tokenizer).replace(".", "<wbr>.")}</a>'
         tokens = f"{result.num_tokens:,} tokens, {decibels(result.mean_psnr)}"
         rows.append(_row_html(name, tokens, [(path, "reconstruction") for path in each.paths]))
         cells = [
