@@ -11,6 +11,7 @@ import tokzoo
 from tokzoo.generators.conditions import join
 from tokzoo.generators.open_magvit2.config import TINY
 from tokzoo.generators.open_magvit2.model import OpenMagvit2Gpt
+from tokzoo.layers.causal import PlacedCache
 from tokzoo.tokens import Grid, Tokens
 
 
@@ -44,6 +45,15 @@ def test_compiled_steps_draw_the_same_with_one_graph_and_one_for_each_part() -> 
         compiled = model.sample([3, 4], guidance=2.0, generator=torch.Generator().manual_seed(0))
         assert torch.equal(compiled.indices, eager.indices)
     assert counter.frame_count == 1 + 2
+
+
+@torch.no_grad()
+def test_a_step_and_its_parts_ask_no_number_and_no_tensor_of_another_device() -> None:
+    model = made().to("meta")
+    place = torch.zeros(1, dtype=torch.int64, device="meta")
+    caches = [PlacedCache(cache, place) for cache in model.new_caches(3, 6)]
+    told = model.step(torch.zeros_like(place).expand(3, 1), torch.zeros_like(place).expand(3), caches)
+    assert told.shape == (3, 1, 64) and model.part_step(told.expand(-1, 2, -1)).shape == (3, 16)
 
 
 @torch.no_grad()

@@ -193,6 +193,17 @@ def test_tokens_that_do_not_count_have_no_say_in_the_likelihood() -> None:
     torch.testing.assert_close(model.loss(tokens, labels), expected)
 
 
+def test_what_does_not_count_is_read_last_in_random_orders() -> None:
+    model = made("rar", grid=None)
+    indices, labels = some(model)
+    valid = torch.arange(16) % torch.tensor([2, 3, 4]).unsqueeze(1) == 0
+    losses = []
+    for hidden in (0, 7):
+        tokens = Tokens(layout=Sequence(16), indices=indices.masked_fill(~valid, hidden), levels=(40,), valid=valid)
+        losses.append(model.loss(tokens, labels, random_orders=1.0, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(losses[0], losses[1])
+
+
 def test_random_orders_are_told_where_the_next_token_lies() -> None:
     model = made("rar")
     indices, labels = some(model)

@@ -121,6 +121,8 @@ def test_it_learns_and_what_cannot_be_is_named() -> None:
     assert losses[-1] < 0.5 * losses[0]
     with pytest.raises(ValueError, match=r"read_tokenizer\(tok\)"):
         Var(TINY).sample(1)
+    with pytest.raises(TypeError, match="its 4 passes are of unlike sizes"):
+        model.compile_steps()
     with pytest.raises(ValueError, match="labels must be 0 to 9"):
         model.sample(10)
     with pytest.raises(ValueError, match="num_scales must be 1 to 4; got 5"):

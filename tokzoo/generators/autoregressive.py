@@ -45,8 +45,8 @@ class Autoregressive(WordGenerator):
         """From now on `sample` compiles the step of one word, whole and once for all places; options of torch.compile.
 
         On a GPU: `mode="reduce-overhead"`, which records CUDA graphs. What is drawn stays the same, up to rounding. The
-        first step, of the condition and what is given, stays eager. Weights of 8 bits are torchao's:
-        `quantize_(generator, Int8WeightOnlyConfig())` before. The caches of the last sizes are kept.
+        first step, of the condition and what is given, stays eager. The caches of the last sizes are kept. Weights of 8
+        bits are torchao's: `quantize_(generator, Int8WeightOnlyConfig())` before, and `mode="max-autotune"`.
         """
         self._compiled, self._kept_steps = torch.compile(self.step, fullgraph=True, **options), None
 
