@@ -43,7 +43,7 @@ from tokzoo.training.loop import train
 
 BATCH = 16
 TRAIN_SEED, HELD_OUT_SEED = 0, 1
-READOUT_WIDTH, READOUT_STEPS, READOUT_RATE = 64, 200, 3e-3
+READOUT_WIDTH, READOUT_STEPS, READOUT_RATE = 64, 600, 3e-3
 
 
 def train_config(work: Path, *, steps: int, **changes: object) -> TrainConfig:
