@@ -20,6 +20,7 @@ Values are means over seeds; intervals hold 95% of bootstraps over scenes, the s
 """
 
 import argparse
+import copy
 import json
 import sys
 from collections.abc import Iterable
@@ -137,10 +138,11 @@ class SetRegression(nn.Module):
 
 
 def regression_errors(tok: Gst, learned: Balls, others: Balls) -> Tensor:
-    """The sizes of errors (B,) in metres on `others`, of a regression that learns together with the encoder."""
+    """The sizes of errors (B,) in metres on `others`; a copy of the encoder learns together with the regression."""
     torch.manual_seed(0)
-    encoder, model, draw = tok.encoder, SetRegression(tok.config.width), torch.Generator().manual_seed(0)
+    encoder, model = copy.deepcopy(tok.encoder), SetRegression(tok.config.width)
     assert encoder is not None
+    draw = torch.Generator().manual_seed(0)
     middle, scale = learned.distance.mean(), learned.distance.std()
     parameters = [*encoder.parameters(), *model.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=REGRESSION_RATE, weight_decay=0.05)
