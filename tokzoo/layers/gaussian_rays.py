@@ -28,7 +28,8 @@ def ray_depth(gaussians: Gaussians3D, intrinsics: Tensor, size: tuple[int, int],
 
     A Gaussian of opacity a at c stops a exp(-(|c| - c.d)^2 / (2 d' S d)) of the ray d: how much further it is than its
     foot on the ray, in deviations along the ray. What it stops is at c.d; nearer Gaussians stop first. Against
-    splatting, Gaussians hide each other, and the width of one across the ray grows with its distance from the camera.
+    splatting, Gaussians hide each other, and, by the formula, one of deviation s along the ray reaches about
+    sqrt(2 s |c|) to the side: a thin one far beyond its own width.
 
     Args:
         gaussians: N of them, before the camera or not; those behind it stop nothing.
