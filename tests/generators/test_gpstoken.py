@@ -230,6 +230,16 @@ def test_labels_alone_give_layouts_and_textures() -> None:
     assert torch.equal(GpsSit.sample(model, [1, 2], layouts=some_layouts(1), **options).latents, one.latents)
 
 
+def test_in_bfloat16_both_stages_draw_and_textures_are_nearly_the_same() -> None:
+    model = some_model(layout_depth=1)
+    noise = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(1))
+    given = dict(layouts=some_layouts(), noise=noise, method="heun", num_steps=4)
+    before = model.sample([1, 2], **given).latents
+    after = model.to(torch.bfloat16).sample([1, 2], **given).latents
+    assert after.dtype == torch.float32 and float((after - before).abs().mean()) < 0.1 * float(before.std())
+    assert bool(model.sample([1, 2], method="heun", num_steps=4).latents.isfinite().all())
+
+
 def test_both_stages_learn_from_one_loss() -> None:
     model = some_model(layout_depth=1)
     tokens = Tokens(layout=Gaussians(6), latents=torch.zeros(2, 6, 4), geometry=some_layouts() + 0.1)

@@ -9,7 +9,7 @@ LEAST = 2  # pixels of a side of a region, so that its Gaussian has a scale
 def halve(centres: Tensor, sides: Tensor, size: int) -> Tensor:
     """Cuts a picture into halves, and these again, until every point has a region of its own.
 
-    As in a partition, wide regions are cut from top to bottom and tall ones from left to right. Square ones are cut
+    As in a partition, wide regions become a left and a right half, tall ones an upper and a lower. Square ones are cut
     where fewer of the rough regions, `sides` wide and high around their points, would be cut: so the regions of a
     partition come back as they were. Where all points of a region lie in one half, the nearest goes to the other.
 
@@ -32,27 +32,30 @@ def halve(centres: Tensor, sides: Tensor, size: int) -> Tensor:
     for _ in range(2 * size.bit_length()):
         box = torch.cat([start, length], dim=-1)
         together = (box.unsqueeze(2) == box.unsqueeze(1)).all(-1)  # (B, N, N): points that share a region
-        lines = start + length // 2 - 0.5
-        cut = (centres - sides / 2 < lines) & (centres + sides / 2 > lines)
-        x_cuts, y_cuts = (together.long() @ cut.long()).unbind(-1)
-        wide, square = length[..., 0] > length[..., 1], length[..., 0] == length[..., 1]
-        axis = (~(wide | (square & (x_cuts < y_cuts)))).long().unsqueeze(-1)  # 0 is x
+        axis = _axis_to_cut(start, length, centres, sides, together)  # (B, N, 1)
+        begin, whole, across = start.gather(2, axis), length.gather(2, axis), length.gather(2, 1 - axis)
+        half = whole // 2
 
-        along, line = centres.gather(2, axis), lines.gather(2, axis)
-        rank = (together & (along.transpose(1, 2) < along)).sum(-1)
-        shared, before = together.sum(-1), (together & (along < line).transpose(1, 2)).sum(-1)
-        half = length.gather(2, axis) // 2
-        other = length.gather(2, 1 - axis).squeeze(2)
-        room_before, room_after = (
-            _room(part.squeeze(2)) * _room(other) for part in (half, length.gather(2, axis) - half)
-        )
-        first = before.clamp(min=1).minimum(room_before).minimum(shared - 1).maximum(shared - room_after)
-        behind = (rank >= first).unsqueeze(-1)
-        moved = start.scatter(2, axis, torch.where(behind, start.gather(2, axis) + half, start.gather(2, axis)))
-        shrunk = length.scatter(2, axis, torch.where(behind, length.gather(2, axis) - half, half))
-        crowded = (shared > 1).unsqueeze(-1)
-        start, length = torch.where(crowded, moved, start), torch.where(crowded, shrunk, length)
+        along = centres.gather(2, axis)
+        shared = together.sum(-1, keepdim=True)
+        before = (together & (along < begin + half - 0.5).mT).sum(-1, keepdim=True)
+        most_before, most_behind = (_room(part) * _room(across) for part in (half, whole - half))
+        first = before.clamp(min=1).minimum(most_before).minimum(shared - 1).maximum(shared - most_behind)
+        behind = (together & (along.mT < along)).sum(-1, keepdim=True) >= first
+
+        crowded = shared > 1
+        start = start.scatter(2, axis, torch.where(crowded & behind, begin + half, begin))
+        length = length.scatter(2, axis, torch.where(crowded, torch.where(behind, whole - half, half), whole))
     return torch.cat([start, start + length - 1], dim=-1)
+
+
+def _axis_to_cut(start: Tensor, length: Tensor, centres: Tensor, sides: Tensor, together: Tensor) -> Tensor:
+    """0, x, or 1, y, of the region of each point: int64 (B, N, 1)."""
+    lines = start + length // 2 - 0.5
+    cut = (centres - sides / 2 < lines) & (centres + sides / 2 > lines)
+    x_cuts, y_cuts = (together.float() @ cut.float()).unbind(-1)  # whole numbers; CUDA multiplies no integers
+    wide, square = length[..., 0] > length[..., 1], length[..., 0] == length[..., 1]
+    return (~(wide | (square & (x_cuts < y_cuts)))).long().unsqueeze(-1)
 
 
 def _room(length: Tensor) -> Tensor:
