@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> dict:
     )
     claims = {
         "depth is worse without offsets": depth["no_offset_less_full"].low > 0,
-        "depth is worse still of balls": depth["isotropic_less_no_offset"].low > 0,
+        "depth of balls is worse than without offsets": depth["isotropic_less_no_offset"].low > 0,
         "depth is worse without offsets where that given is wrong": depth["noised_no_offset_less_noised"].low > 0,
         "patches of wrong depth are less opaque: the area is above 0.7": area["noised"].low > 0.7,
         "codes in space say more of the distance of two balls": distance["picture_less_full"].low > 0,
