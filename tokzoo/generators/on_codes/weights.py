@@ -48,6 +48,6 @@ ARCHITECTURES = (
         sizes.MASKGIT_NANO,
         "MaskGIT",
         "2202.04200",
-        _shipped("titok_nano.photos64", guidance=3.0, num_steps=12, temperature=3.0),
+        _shipped("titok_nano.photos64", guidance=2.0, num_steps=12, temperature=3.0),
     ),
 )
