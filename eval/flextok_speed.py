@@ -18,6 +18,7 @@ import torch
 
 import tokzoo
 from eval import records
+from tokzoo._memory import keep_freed_memory
 from tokzoo.benchmarks.machine import machine
 from tokzoo.benchmarks.timing import Call, cpu_speedup, interleaved, is_alone, speedup
 from tokzoo.layers.normed_transformer import swiglu_width
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(given.threads)
     alone = is_alone(given.device)
     torch.manual_seed(0)
