@@ -21,7 +21,8 @@ from torch import Tensor
 
 import tokzoo
 from eval import records
-from eval.flextok_mechanism import BATCH, BOOTSTRAPS, Bootstrap, estimate
+from eval.bootstrap import BOOTSTRAPS, Bootstrap, estimate
+from eval.flextok_mechanism import BATCH
 from tokzoo.benchmarks.machine import machine
 from tokzoo.data.batches import evaluation_images
 from tokzoo.data.readers import ImageFolder

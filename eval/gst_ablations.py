@@ -19,10 +19,7 @@ when started again), and asks of scenes that none of them saw:
 Values are means over seeds; intervals hold 95% of bootstraps over scenes, the same ones for all arms.
 """
 
-import argparse
 import copy
-import json
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -33,9 +30,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tokzoo
-from eval.flextok_mechanism import BOOTSTRAPS, Bootstrap, estimate
+from eval import records
+from eval.bootstrap import BOOTSTRAPS, Bootstrap, estimate
 from eval.gst_mechanism import BATCH, HELD_OUT_SEED, TRAIN_SEED, train_config
-from tokzoo._files import write_atomically
 from tokzoo.benchmarks.machine import machine
 from tokzoo.data.rgbd import mirror, noised, write_scenes
 from tokzoo.data.scenes import PLANES, Rgbd, scenes
@@ -208,14 +205,14 @@ def distances_of_balls(work: Path, toks: dict[str, list[Gst]], learned: Balls, o
 
 def main(arguments: list[str] | None = None) -> dict:
     """Parses, generates, trains, measures, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for scenes and the runs")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--scenes", type=int, default=256, help="that the tokenizers learn from")
     parser.add_argument("--held-out", type=int, default=128)
     parser.add_argument("--balls", type=int, default=2048, help="scenes that those with two balls are picked from")
-    parser.add_argument("--out", type=Path, default=Path("eval/results/gst_ablations.json"))
+    parser.add_argument("--out", type=Path, default=records.RESULTS / "gst_ablations.json")
     given = parser.parse_args(arguments)
     write_scenes(given.work / "scenes", given.scenes, seed=TRAIN_SEED, image_size=SIDE)
     toks: dict[str, list[Gst]] = {arm: [] for arm in ARMS}
@@ -239,11 +236,10 @@ def main(arguments: list[str] | None = None) -> dict:
     for what, values in (("depth", depth), ("opacity", area), ("distance", distance)):
         for name, value in values.items():
             print(f"{what:8} {name:28} {value.value:9.4f}  ({value.low:.4f} to {value.high:.4f})")
-    for claim, holds in claims.items():
-        print(f"{'holds' if holds else 'FAILS'}: {claim}")
+    records.print_claims(claims)
     result = {
         "what": "a small GST with parts of its Gaussians left out, on scenes that it never saw",
-        "command": "python -m eval.gst_ablations " + " ".join(sys.argv[1:] if arguments is None else arguments),
+        "command": records.command("gst_ablations", arguments),
         "machine": machine(),
         "model": MODEL,
         "training": {"steps": given.steps, "batch_size": 8, "scenes": given.scenes, "seeds": given.seeds},
@@ -256,8 +252,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "opacity_area": {name: asdict(value) for name, value in area.items()},
         "distance_error_metres": {name: asdict(value) for name, value in distance.items()},
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(given.out, json.dumps(result, indent=2) + "\n")
+    records.write_record(given.out, result)
     return result
 
 

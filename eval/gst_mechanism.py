@@ -17,9 +17,6 @@ saw, whose surfaces are known exactly:
 Intervals hold 95% of bootstraps over scenes, the same ones for all numbers.
 """
 
-import argparse
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,8 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tokzoo
-from eval.flextok_mechanism import BOOTSTRAPS, Bootstrap, Estimate, estimate
-from tokzoo._files import write_atomically
+from eval import records
+from eval.bootstrap import BOOTSTRAPS, Bootstrap, Estimate, estimate
 from tokzoo.benchmarks.machine import machine
 from tokzoo.data.rgbd import RgbdFolder, write_scenes
 from tokzoo.data.scenes import Rgbd, Scenes, scenes
@@ -223,13 +220,13 @@ def geometry(tok: Gst, untrained: Gst, made: Scenes, pictures: Rgbd, bootstrap: 
 
 def main(arguments: list[str] | None = None) -> dict:
     """Parses, generates, trains, measures, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = records.parser(__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for scenes and the run")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--scenes", type=int, default=256)
     parser.add_argument("--held-out", type=int, default=64)
     parser.add_argument("--readout-steps", type=int, default=READOUT_STEPS)
-    parser.add_argument("--out", type=Path, default=Path("eval/results/gst_mechanism.json"))
+    parser.add_argument("--out", type=Path, default=records.RESULTS / "gst_mechanism.json")
     given = parser.parse_args(arguments)
     config = train_config(given.work, steps=given.steps)
     torch.manual_seed(config.seed)
@@ -269,11 +266,10 @@ def main(arguments: list[str] | None = None) -> dict:
     }
     for name, value in {**lie, **depth}.items():
         print(f"{name:32} {value.value:9.4f}  ({value.low:.4f} to {value.high:.4f})")
-    for claim, holds in {**claims, **stricter}.items():
-        print(f"{'holds' if holds else 'FAILS'}: {claim}")
+    records.print_claims({**claims, **stricter})
     result = {
         "what": "tokens of a small GST on scenes that it never saw, of which surfaces are known",
-        "command": "python -m eval.gst_mechanism " + " ".join(sys.argv[1:] if arguments is None else arguments),
+        "command": records.command("gst_mechanism", arguments),
         "machine": machine(),
         "scenes": {"trained_on": given.scenes, "held_out": given.held_out, "generator": "tokzoo.data.scenes"},
         "training": {"steps": given.steps, "batch_size": config.batch_size, "config": asdict(tok.config)},
@@ -284,8 +280,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "geometry": {name: asdict(value) for name, value in lie.items()},
         "depth": {name: asdict(value) for name, value in depth.items()},
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(given.out, json.dumps(result, indent=2) + "\n")
+    records.write_record(given.out, result)
     return result
 
 

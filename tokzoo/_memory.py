@@ -10,8 +10,8 @@ def keep_freed_memory() -> bool:
 
     glibc gives every block above 32 MiB back to the system, which hands it out anew page by page, zeroed: of an
     autoencoder's work on pictures of 256x256 that is a quarter of the time. The price: the process stays as large as
-    it was at its largest, which was a third larger then. For a
-    process of one's own: the command line calls it, the library never does.
+    it was at its largest, which was a third larger then. For a process of one's own: the command line calls it, the
+    library never does.
     """
     try:
         set_knob = ctypes.CDLL(None).mallopt

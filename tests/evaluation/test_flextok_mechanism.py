@@ -2,7 +2,7 @@
 
 import torch
 
-from eval.flextok_mechanism import Bootstrap, estimate
+from eval.bootstrap import Bootstrap, estimate
 from tokzoo.metrics.kernel import cubic_kernel
 
 

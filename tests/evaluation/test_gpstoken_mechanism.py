@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eval.flextok_mechanism import Bootstrap
+from eval.bootstrap import Bootstrap
 from eval.gpstoken_mechanism import GRIDS, centroids, grid_regions, moved, spread_of_detail
 from tests.helpers import tiny
 
