@@ -10,23 +10,20 @@ FOLDER holds FoundationVision/LlamaGen at ce98ec4, whose sampler runs on the sam
 times do not depend. Of one thread the processor's time is the measure, else the clock.
 """
 
-import argparse
 import json
 import os
-import sys
 from functools import partial
-from pathlib import Path
 
 import torch
 
-from tokzoo._files import write_atomically
+from eval import records
 from tokzoo.benchmarks import generators
 from tokzoo.benchmarks.machine import machine
 from tokzoo.benchmarks.micro import Comparison
 from tokzoo.benchmarks.timing import is_alone
 from tokzoo.generators.gpt.config import on_grid
 
-OUT = Path("eval/results/generator_speed.json")
+OUT = records.RESULTS / "generator_speed.json"
 LONG_SIDE = 24  # the published models of size L and above make 24 x 24 tokens
 
 
@@ -54,7 +51,7 @@ def _small(device: str) -> generators.Gpt:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = records.parser(__doc__)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -68,11 +65,11 @@ def main() -> None:
     beside = [f"{generators.AUTHORS}=LlamaGen"] if generators.AUTHORS in os.environ else []
     where = f"{arguments.threads}_threads" if arguments.device == "cpu" else arguments.device
     report[arguments.part if is_alone(arguments.device) else f"{arguments.part}_{where}"] = {
-        "command": " ".join([*beside, "python", "-m", "eval.generator_speed", *sys.argv[1:]]),
+        "command": " ".join([*beside, records.command("generator_speed")]),
         "machine": machine(),
         **comparison.as_data(),
     }
-    write_atomically(OUT, json.dumps(report, indent=2) + "\n")
+    records.write_record(OUT, report)
     print(comparison.note)
 
 

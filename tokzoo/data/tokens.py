@@ -125,8 +125,9 @@ def _write(tok: VisualTokenizer, images: Iterator[Tensor], photos: Chosen, file:
     assert photos.labels is not None
     parts, beside = [], []
     for batch in images:
-        prepared: dict[str, Any] = tok.prepare(batch.to(tok.device), **options)
-        parts.append(tok.encode(batch.to(tok.device), **prepared).to("cpu"))
+        batch = batch.to(tok.device)
+        prepared: dict[str, Any] = tok.prepare(batch, **options)
+        parts.append(tok.encode(batch, **prepared).to("cpu"))
         beside.append({name: value.cpu() for name, value in prepared.items()})
     if beside[0]:
         with replace_atomically(file.with_suffix(PREPARED)) as temporary:  # first, as the tokens say that all is there

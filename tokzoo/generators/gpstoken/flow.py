@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tokzoo.diffusion.flow import interpolate
+from tokzoo.diffusion.guidance import ClassifierFreeGuidance
 from tokzoo.diffusion.samplers import SAMPLERS, even_times
 from tokzoo.diffusion.stochastic import stochastic
 
@@ -46,13 +48,14 @@ class Way:
     ) -> Tensor:
         """Noise (B, N, C) and classes (B,) -> tokens (B, N, C); `null` makes classes that say nothing of classes."""
         both = classes if self.guidance == 1 else torch.cat([classes, null(classes)])
+        guide = ClassifierFreeGuidance()
 
         def guided(place: Tensor, moment: float) -> Tensor:
             times = torch.full((len(place),), moment, device=place.device)
             if self.guidance == 1 or moment < self.guided_from:
                 return velocity(place, times, classes)
             conditional, unconditional = velocity(place.repeat(2, 1, 1), times.repeat(2), both).chunk(2)
-            return unconditional + self.guidance * (conditional - unconditional)
+            return guide(conditional, unconditional, self.guidance)
 
         if self.method == "stochastic":
             return stochastic(guided, noise.float(), self.num_steps, generator=generator)
@@ -64,5 +67,5 @@ def velocity_error(velocity: Velocity, clean: Tensor, classes: Tensor, generator
     """Mean square error of a velocity at a random moment between noise and `clean` (B, N, C)."""
     times = torch.rand(len(clean), device=clean.device, generator=generator)
     noise = torch.randn(clean.shape, device=clean.device, generator=generator)
-    at = times[:, None, None]
-    return (velocity(at * clean + (1 - at) * noise, times, classes) - (clean - noise)).square().mean()
+    place = interpolate(noise, clean, times)  # moments run the other way here: 0 is noise
+    return (velocity(place, times, classes) - (clean - noise)).square().mean()
